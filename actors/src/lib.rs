@@ -1,0 +1,1 @@
+//! The actors: thin shells over pure cores, and their supervisor.

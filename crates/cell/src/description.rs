@@ -1,0 +1,533 @@
+//! The description of a robot: `config/robots/*.toml`.
+//!
+//! The file's own units stand in its keys; [`RobotDescription::new`] checks everything and gives
+//! the guard's types. The order of degrees of freedom is: arms in the file's order, of each arm its
+//! joints from the base on, then its gripper.
+
+use serde::{Deserialize, Serialize};
+use vlad_safety::capsule::Capsule;
+use vlad_safety::envelope::Limits;
+use vlad_safety::kinematics::{Chain, Joint, Pose, norm};
+use vlad_wire::manifest::SlotLabel;
+use vlad_wire::robot_type::{RobotType, SlotMap};
+use vlad_wire::text::Name;
+
+/// A transform in a file: metres, and fixed-axis roll, pitch, yaw in degrees.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoseToml {
+    /// Translation, metres.
+    #[serde(default)]
+    pub xyz_m: [f64; 3],
+    /// Roll, pitch, yaw, degrees.
+    #[serde(default)]
+    pub rpy_deg: [f64; 3],
+}
+
+/// One joint in a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JointToml {
+    /// Name within the arm, such as `joint_1`.
+    pub name: Name,
+    /// Slot in the robot type's vectors.
+    pub slot: usize,
+    /// The joint's frame seen from the link before it.
+    pub origin: PoseToml,
+    /// Axis in the joint's frame; made a unit vector.
+    pub axis: [f64; 3],
+    /// Smallest and largest angle, degrees.
+    pub range_deg: [f64; 2],
+    /// Largest speed, degrees per second.
+    pub speed_max_deg_s: f64,
+    /// Deceleration of a stop, degrees per second squared.
+    pub deceleration_deg_s2: f64,
+    /// Angle of the home pose, degrees.
+    pub home_deg: f64,
+}
+
+/// A capsule in a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CapsuleToml {
+    /// Name of the joint whose link carries it.
+    pub joint: Name,
+    /// One end, metres, in the link's frame.
+    pub from_m: [f64; 3],
+    /// The other end.
+    pub to_m: [f64; 3],
+    /// Radius, metres.
+    pub radius_m: f64,
+}
+
+/// A parallel gripper in a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GripperToml {
+    /// Slot in the robot type's vectors.
+    pub slot: usize,
+    /// Smallest and largest opening, metres.
+    pub range_m: [f64; 2],
+    /// Largest speed of the opening, metres per second.
+    pub speed_max_m_s: f64,
+    /// Deceleration of a stop, metres per second squared.
+    pub deceleration_m_s2: f64,
+    /// Largest grip force, newtons.
+    pub force_max_n: f64,
+    /// Opening of the home pose, metres.
+    pub home_m: f64,
+}
+
+/// One arm in a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArmToml {
+    /// Name, such as `left`.
+    pub name: Name,
+    /// Where its base stands in the cell.
+    pub base: PoseToml,
+    /// Its joints, base first.
+    pub joints: Vec<JointToml>,
+    /// The tool centre point seen from the last link: between the fingertips.
+    pub tool: PoseToml,
+    /// Its gripper.
+    pub gripper: GripperToml,
+    /// Capsules around its links.
+    pub capsules: Vec<CapsuleToml>,
+}
+
+/// What a camera is fixed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Mount {
+    /// The cell.
+    World,
+    /// The tool frame of the named arm.
+    Arm(Name),
+}
+
+/// One camera in a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CameraToml {
+    /// The view that it is.
+    pub view: Name,
+    /// What it is fixed to.
+    pub mount: Mount,
+    /// Its frame seen from the mount: x right, y down, z along the optical axis.
+    pub extrinsics: PoseToml,
+    /// Vertical field of view, degrees.
+    pub fov_y_deg: f64,
+    /// Columns.
+    pub width: u16,
+    /// Rows.
+    pub height: u16,
+    /// Frames per second.
+    pub rate_hz: f64,
+}
+
+/// A robot in a file: the table `robot`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RobotToml {
+    /// Name, for people.
+    pub name: Name,
+    /// Shape of the model-facing vectors.
+    pub robot_type: RobotType,
+    /// Servo periods per second.
+    pub servo_hz: f64,
+    /// Policy ticks per second; divides `servo_hz`.
+    pub policy_hz: f64,
+    /// Arms, left first.
+    pub arms: Vec<ArmToml>,
+    /// Cameras, in the prompt's order of views.
+    pub cameras: Vec<CameraToml>,
+}
+
+/// Something wrong in a description, with the field's path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct DescriptionError {
+    /// Path of the field, such as `arms.left.joints.joint_1.range_deg`.
+    pub field: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// One arm, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arm {
+    /// Name.
+    pub name: Name,
+    /// Kinematics.
+    pub chain: Chain,
+    /// Capsules around its links.
+    pub capsules: Vec<Capsule>,
+    /// Index of its first joint among the degrees of freedom; its gripper follows its joints.
+    pub first_dof: usize,
+    /// Largest grip force, newtons.
+    pub force_max_n: f64,
+}
+
+impl Arm {
+    /// Number of joints, without the gripper.
+    pub fn n_joints(&self) -> usize {
+        self.chain.joints.len()
+    }
+
+    /// Index of its gripper among the degrees of freedom.
+    pub fn gripper_dof(&self) -> usize {
+        self.first_dof + self.n_joints()
+    }
+}
+
+/// A robot, checked: only [`RobotDescription::new`] makes one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RobotDescription {
+    toml: RobotToml,
+    arms: Vec<Arm>,
+    limits: Vec<Limits>,
+    home: Vec<f64>,
+    slots: SlotMap,
+    labels: Vec<SlotLabel>,
+}
+
+impl RobotDescription {
+    /// Checks a description.
+    ///
+    /// # Errors
+    /// [`DescriptionError`] with the path of the first field that is wrong.
+    pub fn new(toml: RobotToml) -> Result<Self, DescriptionError> {
+        check_rates(&toml)?;
+        if toml.arms.is_empty() || 2 < toml.arms.len() {
+            return Err(fault("arms", "must list one or two arms"));
+        }
+        let (mut arms, mut limits, mut home, mut labels) = (vec![], vec![], vec![], vec![]);
+        for arm in &toml.arms {
+            let path = format!("arms.{}", arm.name);
+            if arms.iter().any(|known: &Arm| known.name == arm.name) {
+                return Err(fault(&path, "is named twice"));
+            }
+            let first_dof = limits.len();
+            for joint in &arm.joints {
+                let path = format!("{path}.joints.{}", joint.name);
+                limits.push(joint_limits(&path, joint)?);
+                home.push(joint.home_deg.to_radians());
+                labels.push(label(
+                    joint.slot,
+                    &format!("{}_{}", arm.name, joint.name),
+                    "rad",
+                )?);
+            }
+            limits.push(gripper_limits(&format!("{path}.gripper"), &arm.gripper)?);
+            home.push(arm.gripper.home_m);
+            labels.push(label(
+                arm.gripper.slot,
+                &format!("{}_gripper", arm.name),
+                "m",
+            )?);
+            arms.push(check_arm(&path, arm, first_dof)?);
+        }
+        check_cameras(&toml)?;
+        let used = labels.iter().map(|label| label.slot).collect();
+        let slots = SlotMap::new(toml.robot_type.width, used)
+            .map_err(|error| fault("arms", &error.to_string()))?;
+        Ok(Self {
+            toml,
+            arms,
+            limits,
+            home,
+            slots,
+            labels,
+        })
+    }
+
+    /// The file that it was made from.
+    pub fn toml(&self) -> &RobotToml {
+        &self.toml
+    }
+
+    /// The arms, in the file's order.
+    pub fn arms(&self) -> &[Arm] {
+        &self.arms
+    }
+
+    /// The cameras, in the prompt's order of views.
+    pub fn cameras(&self) -> &[CameraToml] {
+        &self.toml.cameras
+    }
+
+    /// Limits by degree of freedom.
+    pub fn limits(&self) -> &[Limits] {
+        &self.limits
+    }
+
+    /// The home pose by degree of freedom: radians, metres of gripper opening.
+    pub fn home(&self) -> &[f64] {
+        &self.home
+    }
+
+    /// Which slot each degree of freedom stands in.
+    pub fn slots(&self) -> &SlotMap {
+        &self.slots
+    }
+
+    /// Name, slot and unit of each degree of freedom.
+    pub fn labels(&self) -> &[SlotLabel] {
+        &self.labels
+    }
+
+    /// Number of degrees of freedom.
+    pub fn n_dofs(&self) -> usize {
+        self.limits.len()
+    }
+
+    /// Servo periods of a policy tick at full speed.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::as_conversions,
+        reason = "checked at construction: a whole number between 1 and 1000"
+    )]
+    pub fn servo_per_tick(&self) -> u32 {
+        (self.toml.servo_hz / self.toml.policy_hz).round() as u32
+    }
+}
+
+fn fault(field: &str, problem: &str) -> DescriptionError {
+    DescriptionError {
+        field: field.to_owned(),
+        problem: problem.to_owned(),
+    }
+}
+
+fn demand(holds: bool, field: &str, problem: &str) -> Result<(), DescriptionError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(fault(field, problem))
+    }
+}
+
+/// Fastest joint that any arm in this size has; more is degrees taken for radians, or a typo.
+const JOINT_SPEED_MAX_DEG_S: f64 = 720.0;
+
+fn check_rates(toml: &RobotToml) -> Result<(), DescriptionError> {
+    let servo_fits = 50.0 <= toml.servo_hz && toml.servo_hz <= 2000.0;
+    demand(servo_fits, "servo_hz", "must lie between 50 and 2000")?;
+    let policy_fits = 1.0 <= toml.policy_hz && toml.policy_hz <= toml.servo_hz;
+    demand(policy_fits, "policy_hz", "must lie between 1 and servo_hz")?;
+    let ratio = toml.servo_hz / toml.policy_hz;
+    demand(
+        (ratio - ratio.round()).abs() < 1e-9,
+        "policy_hz",
+        "must divide servo_hz",
+    )?;
+    let horizon_fits = (1..=vlad_wire::robot_type::HORIZON_MAX).contains(&toml.robot_type.horizon);
+    demand(
+        horizon_fits,
+        "robot_type.horizon",
+        "must lie between 1 and 256",
+    )?;
+    let width_fits = (1..=vlad_wire::robot_type::WIDTH_MAX).contains(&toml.robot_type.width);
+    demand(width_fits, "robot_type.width", "must lie between 1 and 64")
+}
+
+fn joint_limits(path: &str, joint: &JointToml) -> Result<Limits, DescriptionError> {
+    let [min_deg, max_deg] = joint.range_deg;
+    let field = |name: &str| format!("{path}.{name}");
+    demand(
+        min_deg < max_deg,
+        &field("range_deg"),
+        "its minimum must lie below its maximum",
+    )?;
+    let range_fits = -360.0 <= min_deg && max_deg <= 360.0;
+    demand(
+        range_fits,
+        &field("range_deg"),
+        "must lie within -360 to 360 degrees",
+    )?;
+    let speed = joint.speed_max_deg_s;
+    let speed_fits = 0.0 < speed && speed <= JOINT_SPEED_MAX_DEG_S;
+    demand(
+        speed_fits,
+        &field("speed_max_deg_s"),
+        "must lie above 0 and at most at 720",
+    )?;
+    let deceleration = joint.deceleration_deg_s2;
+    let deceleration_fits = 0.0 < deceleration && deceleration <= 100_000.0;
+    demand(
+        deceleration_fits,
+        &field("deceleration_deg_s2"),
+        "must lie above 0, at most at 1e5",
+    )?;
+    let home_fits = min_deg <= joint.home_deg && joint.home_deg <= max_deg;
+    demand(home_fits, &field("home_deg"), "must lie within range_deg")?;
+    let length = norm(joint.axis);
+    demand(
+        length.is_finite() && 1e-6 < length,
+        &field("axis"),
+        "must not be zero",
+    )?;
+    check_pose(&field("origin"), &joint.origin)?;
+    Ok(Limits {
+        min: min_deg.to_radians(),
+        max: max_deg.to_radians(),
+        speed_max: speed.to_radians(),
+        deceleration: deceleration.to_radians(),
+    })
+}
+
+fn gripper_limits(path: &str, gripper: &GripperToml) -> Result<Limits, DescriptionError> {
+    let [min, max] = gripper.range_m;
+    let field = |name: &str| format!("{path}.{name}");
+    let range_fits = 0.0 <= min && min < max && max <= 0.5;
+    demand(
+        range_fits,
+        &field("range_m"),
+        "must be ascending within 0 to 0.5 m",
+    )?;
+    let speed_fits = 0.0 < gripper.speed_max_m_s && gripper.speed_max_m_s <= 2.0;
+    demand(
+        speed_fits,
+        &field("speed_max_m_s"),
+        "must lie above 0 and at most at 2",
+    )?;
+    let brake_fits = 0.0 < gripper.deceleration_m_s2 && gripper.deceleration_m_s2 <= 1000.0;
+    demand(
+        brake_fits,
+        &field("deceleration_m_s2"),
+        "must lie above 0 and at most at 1000",
+    )?;
+    let force_fits = 0.0 < gripper.force_max_n && gripper.force_max_n <= 500.0;
+    demand(
+        force_fits,
+        &field("force_max_n"),
+        "must lie above 0 and at most at 500",
+    )?;
+    let home_fits = min <= gripper.home_m && gripper.home_m <= max;
+    demand(home_fits, &field("home_m"), "must lie within range_m")?;
+    Ok(Limits {
+        min,
+        max,
+        speed_max: gripper.speed_max_m_s,
+        deceleration: gripper.deceleration_m_s2,
+    })
+}
+
+fn check_arm(path: &str, arm: &ArmToml, first_dof: usize) -> Result<Arm, DescriptionError> {
+    let joints_fit = !arm.joints.is_empty() && arm.joints.len() <= 8;
+    demand(
+        joints_fit,
+        &format!("{path}.joints"),
+        "must list 1 to 8 joints",
+    )?;
+    check_pose(&format!("{path}.base"), &arm.base)?;
+    check_pose(&format!("{path}.tool"), &arm.tool)?;
+    let mut capsules = Vec::with_capacity(arm.capsules.len());
+    for (idx, capsule) in arm.capsules.iter().enumerate() {
+        let path = format!("{path}.capsules[{idx}]");
+        let joint_idx = arm
+            .joints
+            .iter()
+            .position(|joint| joint.name == capsule.joint);
+        let joint_idx = joint_idx
+            .ok_or_else(|| fault(&format!("{path}.joint"), "names no joint of the arm"))?;
+        let radius_fits = 0.0 < capsule.radius_m && capsule.radius_m <= 1.0;
+        demand(
+            radius_fits,
+            &format!("{path}.radius_m"),
+            "must lie above 0 and at most at 1",
+        )?;
+        let ends = capsule.from_m.iter().chain(&capsule.to_m);
+        demand(
+            ends.into_iter().all(|x| x.is_finite()),
+            &path,
+            "must have finite ends",
+        )?;
+        capsules.push(Capsule {
+            joint_idx,
+            from_m: capsule.from_m,
+            to_m: capsule.to_m,
+            radius_m: capsule.radius_m,
+        });
+    }
+    let joints = arm.joints.iter().map(|joint| Joint {
+        parent_from_joint: joint.origin.pose(),
+        axis: joint.axis.map(|x| x / norm(joint.axis)),
+    });
+    Ok(Arm {
+        name: arm.name.clone(),
+        chain: Chain {
+            world_from_base: arm.base.pose(),
+            joints: joints.collect(),
+            flange_from_tool: arm.tool.pose(),
+        },
+        capsules,
+        first_dof,
+        force_max_n: arm.gripper.force_max_n,
+    })
+}
+
+fn check_cameras(toml: &RobotToml) -> Result<(), DescriptionError> {
+    let count_fits = !toml.cameras.is_empty() && toml.cameras.len() <= vlad_wire::msg::VIEWS_MAX;
+    demand(count_fits, "cameras", "must list 1 to 8 cameras")?;
+    for (idx, camera) in toml.cameras.iter().enumerate() {
+        let field = |name: &str| format!("cameras.{}.{name}", camera.view);
+        let earlier = toml
+            .cameras
+            .iter()
+            .take(idx)
+            .any(|other| other.view == camera.view);
+        demand(!earlier, &field("view"), "is used twice")?;
+        let size_fits = (16..=1920).contains(&camera.width) && (16..=1080).contains(&camera.height);
+        demand(
+            size_fits,
+            &field("width"),
+            "the size must lie between 16×16 and 1920×1080",
+        )?;
+        let rate_fits = 1.0 <= camera.rate_hz && camera.rate_hz <= 120.0;
+        demand(rate_fits, &field("rate_hz"), "must lie between 1 and 120")?;
+        let fov_fits = 5.0 <= camera.fov_y_deg && camera.fov_y_deg <= 150.0;
+        demand(fov_fits, &field("fov_y_deg"), "must lie between 5 and 150")?;
+        if let Mount::Arm(arm) = &camera.mount {
+            let known = toml.arms.iter().any(|known| known.name == *arm);
+            demand(known, &field("mount"), "names no arm of the robot")?;
+        }
+        check_pose(&field("extrinsics"), &camera.extrinsics)?;
+    }
+    Ok(())
+}
+
+fn check_pose(path: &str, pose: &PoseToml) -> Result<(), DescriptionError> {
+    let near = pose.xyz_m.iter().all(|x| x.is_finite() && x.abs() <= 10.0);
+    demand(near, &format!("{path}.xyz_m"), "must lie within 10 m")?;
+    let turned = pose
+        .rpy_deg
+        .iter()
+        .all(|x| x.is_finite() && x.abs() <= 360.0);
+    demand(
+        turned,
+        &format!("{path}.rpy_deg"),
+        "must lie within -360 to 360 degrees",
+    )
+}
+
+fn label(slot: usize, joint: &str, unit: &str) -> Result<SlotLabel, DescriptionError> {
+    let name = |text: &str| Name::new(text).map_err(|error| fault(joint, &error.to_string()));
+    Ok(SlotLabel {
+        slot,
+        joint: name(joint)?,
+        unit: name(unit)?,
+    })
+}
+
+impl PoseToml {
+    /// The transform.
+    pub fn pose(&self) -> Pose {
+        Pose::from_xyz_rpy(self.xyz_m, self.rpy_deg.map(f64::to_radians))
+    }
+}
+
+#[cfg(test)]
+mod tests;

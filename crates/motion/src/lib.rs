@@ -1,0 +1,19 @@
+//! From policies to targets: the `Policy` traits, the chunk buffer, strategies, interpolation.
+//!
+//! Pure: nothing here does I/O, asks a clock or knows a model.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`policy`] | [`policy::Think`], [`policy::Act`], [`policy::Policy`] |
+//! | [`buffer`] | [`buffer::ChunkBuffer`]: accepted targets by absolute tick |
+//! | [`planner`] | when to ask for the next decision, and where its chunk begins |
+//! | [`interpolate`] | from policy ticks to servo ticks |
+//! | [`noise`] | the noise of a decision, a function of seed and observation |
+
+#![forbid(unsafe_code)]
+
+pub mod buffer;
+pub mod interpolate;
+pub mod noise;
+pub mod planner;
+pub mod policy;

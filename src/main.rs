@@ -1,0 +1,2 @@
+//! The `vlad` daemon and its command line.
+fn main() {}
