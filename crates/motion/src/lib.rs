@@ -17,3 +17,6 @@ pub mod interpolate;
 pub mod noise;
 pub mod planner;
 pub mod policy;
+
+#[cfg(test)]
+mod testing;

@@ -236,11 +236,7 @@ fn from_hold(state: State, event: Event) -> State {
             State::to(Mode::Stopping, Reason::PerceptionLost)
         }
         Event::FirstCommandJump if inside_task => State::to(Mode::Hold, Reason::FirstCommandJump),
-        Event::ThinkTimedOut
-            if matches!(state.reason, Reason::Thinking | Reason::FirstCommandJump) =>
-        {
-            State::to(Mode::Stopping, Reason::ThinkTimeout)
-        }
+        Event::ThinkTimedOut if inside_task => State::to(Mode::Stopping, Reason::ThinkTimeout),
         Event::RobotError => State::to(Mode::Stopping, Reason::RobotError),
         Event::ServoOverrun | Event::BrainDied | Event::ExpertDied if inside_task => {
             loss(event).map_or(state, |reason| State::to(Mode::Stopping, reason))

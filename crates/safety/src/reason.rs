@@ -44,14 +44,12 @@ pub enum Reason {
     RobotError,
     /// The servo loop missed its schedule too often.
     ServoOverrun,
-    /// A role was restarted too often and was given up.
-    RoleGivenUp,
     /// An operator reset a latched mode.
     Reset,
 }
 
 /// Every reason with its name in lower case, what it means, and what to do about it.
-const TABLE: [(Reason, &str, &str, &str); 21] = [
+const TABLE: [(Reason, &str, &str, &str); 20] = [
     (
         Reason::Started,
         "started",
@@ -165,12 +163,6 @@ const TABLE: [(Reason, &str, &str, &str); 21] = [
         "servo_overrun",
         "the servo loop was late too often",
         "take load off this machine, then rearm",
-    ),
-    (
-        Reason::RoleGivenUp,
-        "role_given_up",
-        "a part of vlad failed again and again",
-        "read its log, mend the cause, restart vlad",
     ),
     (
         Reason::Reset,

@@ -1,1 +1,41 @@
-//! The demo cell: scene, physics, arms, cameras, tasks with their oracles, the scripted policy.
+//! The demo cell: a simulated world with arms, blocks, trays and cameras, and the policy that
+//! solves its task from the scene's poses.
+//!
+//! One [`world::SimWorld`] owns the physics; robot, cameras and oracle are handles to it. It steps
+//! by 1/240 s of virtual time, and the same seed and commands give bit-identical states and frames.
+//! Frames: x away from the robot, y to its left, z up from the floor; metres, radians.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`scene`] | [`scene::Scene`]: the table `scene` of a cell's file, checked |
+//! | [`world`] | [`world::SimWorld`], its one physics and its servo |
+//! | [`robot`] | [`robot::SimRobot`]: the arms as the guard sees them |
+//! | [`camera`] | [`camera::SimCamera`]: the cameras as perception sees them |
+//! | [`render`] | the z-buffer renderer |
+//! | [`realtime`] | [`realtime::RealtimeWorld`]: the thread that lets a world go with the clock |
+//! | [`task`] | the instructions that the scene understands |
+//! | [`oracle`] | [`oracle::SimOracle`]: whether a task is done |
+//! | [`policy`] | the policy `scripted` |
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::indexing_slicing,
+    reason = "physics and renderer work in f32 on arrays of their own making; nothing here moves a real arm"
+)]
+
+pub mod camera;
+pub mod oracle;
+pub mod policy;
+pub mod realtime;
+pub mod render;
+pub mod robot;
+pub mod scene;
+pub mod task;
+pub mod world;
+
+#[cfg(test)]
+mod tests;

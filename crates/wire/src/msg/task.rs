@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::Small;
 use crate::id::{EpisodeId, Epoch, IdError, TaskId, Tick};
-use crate::text::{Instruction, Note};
+use crate::text::{Instruction, Name, Note};
 
 /// A task that holds the cell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,17 @@ impl ActiveTask {
     }
 }
 
+/// How the cell's last task ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedTask {
+    /// The episode of that try.
+    pub episode: EpisodeId,
+    /// The task's state, such as `succeeded`.
+    pub state: Name,
+    /// Why.
+    pub reason: Note,
+}
+
 /// What the cell does now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskNow {
@@ -43,6 +54,8 @@ pub struct TaskNow {
     pub sent_at_ns: u64,
     /// The running task, or none.
     pub task: Option<ActiveTask>,
+    /// How the task before it ended, if there was one since the gateway started.
+    pub last: Option<EndedTask>,
 }
 
 impl Small for TaskNow {

@@ -1,0 +1,279 @@
+//! The actuator: the bus side of the guard.
+//!
+//! | | |
+//! |---|---|
+//! | in | `chunk`, `cmd/*`, `alive/*`, liveliness tokens; samples of the servo thread |
+//! | out | `joints`, `accepted`, `executed`, `guard`, `event`, `alive/actuator`, answers |
+//! | period | at each servo tick, woken by the servo thread |
+//! | fails safe | the servo thread needs nothing from here: without chunks and heartbeats it stops |
+//!
+//! The guard itself is [`guard`], pure; [`servo`] is its thread. This side decodes and publishes,
+//! so that nothing of the bus runs on the servo path.
+
+use std::collections::BTreeMap;
+
+use tracing::{debug, info, warn};
+use vlad_bus::bus::Bus;
+use vlad_bus::command::{Asked, Server};
+use vlad_bus::error::BusError;
+use vlad_bus::liveliness::AliveWatch;
+use vlad_bus::publisher::Publisher;
+use vlad_bus::subscriber::Subscriber;
+use vlad_bus::waker::Waker;
+use vlad_cell::description::RobotDescription;
+use vlad_wire::clock::{MS, SharedClock};
+use vlad_wire::id::{CellId, Role};
+use vlad_wire::msg::command::Answer;
+use vlad_wire::msg::execute::{Executed, ExecutedTicks, GuardState};
+use vlad_wire::msg::health::Severity;
+use vlad_wire::msg::sense::{JointState, PoseQuat};
+use vlad_wire::stream::{
+    AcceptedTargets, Chunks, Command, EstopCommand, ExecutedActions, Guards, Heartbeats, Joints,
+    LeaseCommand, ParkCommand, PauseCommand, RearmCommand, ResetCommand, ResumeCommand,
+    SpeedCommand,
+};
+
+use crate::herald::Herald;
+use crate::pulse::{Condition, Pulse};
+use crate::role::{Core, CoreError};
+use servo::{Ask, Inbound, Outbound, Sample, ServoLink, ServoThread};
+
+pub mod guard;
+pub mod servo;
+pub mod settings;
+mod watch;
+
+/// Period of `guard` when nothing changes: the stream's 10 Hz.
+const STATE_PERIOD_NS: u64 = 100 * MS;
+
+/// Everything that the bus side of one cell's guard is made from.
+pub struct ActuatorParts {
+    /// The cell.
+    pub cell: CellId,
+    /// Its robot.
+    pub robot: RobotDescription,
+    /// Ends of the servo thread's channels.
+    pub link: ServoLink,
+    /// The thread itself; `None` in virtual time, where the caller beats.
+    pub thread: Option<ServoThread>,
+    /// Differs from start to start.
+    pub session: u64,
+}
+
+/// The bus side of one cell's guard.
+pub struct Actuator {
+    robot: RobotDescription,
+    link: ServoLink,
+    thread: Option<ServoThread>,
+    pulse: Pulse,
+    herald: Herald,
+    chunks: Subscriber<Chunks>,
+    heartbeats: Subscriber<Heartbeats>,
+    tokens: AliveWatch,
+    commands: Commands,
+    waiting: BTreeMap<u64, Box<dyn FnOnce(&Answer) + Send>>,
+    next_number: u64,
+    joints: Publisher<Joints>,
+    accepted: Publisher<AcceptedTargets>,
+    executed: Publisher<ExecutedActions>,
+    guard: Publisher<Guards>,
+    ticks: Vec<Executed>,
+    next_state_ns: u64,
+}
+
+struct Commands {
+    lease: Server<LeaseCommand>,
+    rearm: Server<RearmCommand>,
+    resume: Server<ResumeCommand>,
+    pause: Server<PauseCommand>,
+    park: Server<ParkCommand>,
+    speed: Server<SpeedCommand>,
+    estop: Server<EstopCommand>,
+    reset: Server<ResetCommand>,
+}
+
+impl Actuator {
+    /// Subscribes to everything that reaches the guard.
+    ///
+    /// # Errors
+    /// [`BusError`] if the bus refuses.
+    pub fn new(
+        bus: &Bus,
+        clock: &SharedClock,
+        waker: &Waker,
+        parts: ActuatorParts,
+    ) -> Result<Self, BusError> {
+        let ActuatorParts { cell, robot, link, thread, session } = parts;
+        let wake = || Some(waker.clone());
+        Ok(Self {
+            pulse: Pulse::new(bus, &cell, Role::Actuator, session)?,
+            herald: Herald::new(bus, &cell, Role::Actuator, clock)?,
+            chunks: bus.subscriber(&cell, "", wake())?,
+            heartbeats: bus.subscriber(&cell, "*", wake())?,
+            tokens: bus.watch_alive(&cell, wake())?,
+            commands: Commands {
+                lease: bus.server(&cell, wake())?,
+                rearm: bus.server(&cell, wake())?,
+                resume: bus.server(&cell, wake())?,
+                pause: bus.server(&cell, wake())?,
+                park: bus.server(&cell, wake())?,
+                speed: bus.server(&cell, wake())?,
+                estop: bus.server(&cell, wake())?,
+                reset: bus.server(&cell, wake())?,
+            },
+            joints: bus.publisher(&cell, "")?,
+            accepted: bus.publisher(&cell, "")?,
+            executed: bus.publisher(&cell, "")?,
+            guard: bus.publisher(&cell, "")?,
+            waiting: BTreeMap::new(),
+            next_number: 0,
+            ticks: Vec::new(),
+            next_state_ns: 0,
+            robot,
+            link,
+            thread,
+        })
+    }
+
+    fn take_commands(&mut self) {
+        // The e-stop first: it must not wait behind a queue of other commands.
+        while let Some(asked) = self.commands.estop.try_next() {
+            self.put(asked, Ask::Estop);
+        }
+        while let Some(asked) = self.commands.lease.try_next() {
+            self.put(asked, Ask::Lease);
+        }
+        while let Some(asked) = self.commands.rearm.try_next() {
+            self.put(asked, Ask::Rearm);
+        }
+        while let Some(asked) = self.commands.resume.try_next() {
+            self.put(asked, Ask::Resume);
+        }
+        while let Some(asked) = self.commands.pause.try_next() {
+            self.put(asked, Ask::Pause);
+        }
+        while let Some(asked) = self.commands.reset.try_next() {
+            self.put(asked, Ask::Reset);
+        }
+        while let Some(asked) = self.commands.park.try_next() {
+            self.put(asked, |_| Ask::Other);
+        }
+        while let Some(asked) = self.commands.speed.try_next() {
+            self.put(asked, |_| Ask::Other);
+        }
+    }
+
+    /// Hands a command to the guard. What does not fit is not answered, and the asker hears so.
+    fn put<C>(&mut self, asked: Asked<C>, ask: impl FnOnce(C::Ask) -> Ask)
+    where
+        C: Command<Answer = Answer>,
+    {
+        self.next_number += 1;
+        let number = self.next_number;
+        if self.link.inbound.try_send(Inbound::Ask(number, ask(asked.ask.clone()))).is_ok() {
+            self.waiting.insert(number, Box::new(move |answer| asked.answer(answer)));
+        }
+    }
+
+    fn take_streams(&mut self) {
+        while let Some(chunk) = self.chunks.try_next() {
+            debug!(chunk = %chunk.head.id, task = %chunk.head.task, obs = chunk.head.obs_seq, "chunk received");
+            self.hand(Inbound::Chunk(Box::new(chunk)));
+        }
+        while let Some(alive) = self.heartbeats.try_next() {
+            if alive.role != Role::Actuator {
+                self.hand(Inbound::Heard(Box::new(alive)));
+            }
+        }
+        while let Some(change) = self.tokens.try_next() {
+            if !change.alive {
+                self.hand(Inbound::Died(change.role, change.session));
+            }
+        }
+    }
+
+    fn hand(&self, inbound: Inbound) {
+        if self.link.inbound.try_send(inbound).is_err() {
+            warn!("the servo thread takes nothing");
+        }
+    }
+
+    fn take_outbound(&mut self, now_ns: u64) {
+        while let Ok(outbound) = self.link.outbound.try_recv() {
+            match outbound {
+                Outbound::Sample(sample) => self.publish_sample(*sample, now_ns),
+                Outbound::Answer(number, answer) => {
+                    if let Some(reply) = self.waiting.remove(&number) {
+                        reply(&answer);
+                    }
+                }
+                Outbound::Changed(state) => self.publish_change(&state, now_ns),
+                Outbound::Notice(notice) => {
+                    let chunk = notice.chunk.map(|id| id.to_string()).unwrap_or_default();
+                    if notice.severity == Severity::Info {
+                        info!(kind = notice.kind, chunk, "{}", notice.text);
+                    } else {
+                        warn!(kind = notice.kind, chunk, "{}", notice.text);
+                    }
+                    self.herald.say_notice(&notice);
+                }
+            }
+        }
+    }
+
+    fn publish_change(&mut self, state: &GuardState, now_ns: u64) {
+        self.next_state_ns = now_ns + STATE_PERIOD_NS;
+        self.guard.put(state);
+    }
+
+    fn publish_sample(&mut self, sample: Sample, now_ns: u64) {
+        self.joints.put(&self.joint_state(&sample));
+        if let Some(tick) = &sample.tick {
+            self.accepted.put(&tick.0);
+            if self.next_state_ns <= now_ns {
+                self.publish_change(&tick.1, now_ns);
+            }
+            if !self.ticks.is_empty() {
+                let ticks = std::mem::take(&mut self.ticks);
+                self.executed.put(&ExecutedTicks { ticks });
+            }
+        }
+        self.ticks.push(sample.executed);
+    }
+
+    fn joint_state(&self, sample: &Sample) -> JointState {
+        let executed = &sample.executed;
+        let eef = self.robot.arms().iter().map(|arm| {
+            let joints = executed.measured.get(arm.first_dof..arm.gripper_dof());
+            let tool = arm.chain.tool(joints.unwrap_or_default());
+            PoseQuat { position_m: tool.position_m, quaternion_xyzw: tool.quaternion_xyzw() }
+        });
+        JointState {
+            tick: executed.tick,
+            servo_tick: executed.servo_tick,
+            sampled_at_ns: sample.sampled_at_ns,
+            position: executed.measured.clone(),
+            velocity: sample.velocity.clone(),
+            commanded: executed.command.clone(),
+            eef: eef.collect(),
+            standstill: sample.still_since_ns.is_some(),
+            still_since_ns: sample.still_since_ns.unwrap_or_default(),
+            rate: 1.0,
+        }
+    }
+}
+
+impl Core for Actuator {
+    fn step(&mut self, now_ns: u64) -> Result<(), CoreError> {
+        if self.thread.as_ref().is_some_and(ServoThread::ended) {
+            return Err(CoreError::Failed("the servo thread has ended".to_owned()));
+        }
+        self.take_commands();
+        self.take_streams();
+        if let Some(challenge) = self.pulse.beat(&Condition::fit(), now_ns) {
+            self.hand(Inbound::Challenged(challenge));
+        }
+        self.take_outbound(now_ns);
+        Ok(())
+    }
+}

@@ -1,0 +1,612 @@
+//! One cell as the gateway serves it.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+use vlad_bus::bus::Bus;
+use vlad_bus::command::{Client, Pending};
+use vlad_bus::error::BusError;
+use vlad_bus::publisher::Publisher;
+use vlad_bus::waker::Waker;
+use vlad_cell::description::RobotDescription;
+use vlad_safety::mode::{Mode, State};
+use vlad_safety::reason::Reason;
+use vlad_store::tasks::lease::Intent;
+use vlad_store::tasks::{TaskStore, TaskStoreError};
+use vlad_task::record::TaskRecord;
+use vlad_task::schedule::next_for;
+use vlad_task::state::{Event, TaskState};
+use vlad_wire::clock::{MS, SECOND, SharedClock};
+use vlad_wire::id::{CellId, Role, TaskId};
+use vlad_wire::msg::command::{Answer, Estop, Rearm, Reset, Signature};
+use vlad_wire::msg::health::{Event as Line, Fitness, Severity};
+use vlad_wire::msg::task::{ActiveTask, EndedTask, Outcome, TaskNow};
+use vlad_wire::stream::{Command, EstopCommand, RearmCommand, ResetCommand, Tasks};
+use vlad_wire::text::{Name, Note};
+
+use super::by_gateway;
+use super::desk::{DeskError, GuardOrder, Reply};
+use super::ear::{Ear, age_ms};
+use super::lease::{Held, Holding, Lessor, TTL_MS};
+use super::store_error;
+use super::view::{CameraView, CellView, FrameView, JointView, RoleView};
+use crate::herald::{Herald, Saying};
+
+/// Period of the stream `task` when nothing changes.
+const TASK_PERIOD_NS: u64 = 500 * MS;
+/// Age at which a heartbeat is no longer fresh for readiness; not a safety function.
+const ALIVE_NS: u64 = SECOND;
+/// Longest wait for the guard's answer to a person.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Pause between two tries to arm at daemon start.
+const ARM_RETRY_NS: u64 = SECOND;
+
+/// What a cell is, as the gateway needs it.
+#[derive(Debug, Clone)]
+pub struct CellSpec {
+    /// Its id.
+    pub id: CellId,
+    /// Its robot.
+    pub robot: RobotDescription,
+    /// Whether it is simulated.
+    pub simulated: bool,
+    /// Whether the guard is armed once at daemon start; simulated cells only.
+    pub arm_at_start: bool,
+    /// The strategy in use.
+    pub strategy: Name,
+}
+
+/// How the gateway starts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start {
+    /// Whether a cell may be armed at start.
+    pub(super) may_arm: bool,
+    /// Whether the cell was latched when the daemon ended.
+    pub(super) latched: bool,
+    /// Differs from start to start.
+    pub(super) session: u64,
+}
+
+/// A person's command that waits for the guard's answer.
+type Waiting = Box<dyn FnMut(&mut TaskStore) -> bool + Send>;
+
+/// What remains to be done to the guard at start.
+enum AtStart {
+    Nothing,
+    Arm { not_before_ns: u64, answer: Option<Pending<RearmCommand>> },
+    Latch { not_before_ns: u64, answer: Option<Pending<EstopCommand>> },
+}
+
+/// One cell.
+pub(super) struct CellGate {
+    spec: CellSpec,
+    ear: Ear,
+    lessor: Lessor,
+    holding: Holding,
+    tasks: Publisher<Tasks>,
+    next_task_ns: u64,
+    herald: Herald,
+    pulse: crate::pulse::Pulse,
+    estop: Client<EstopCommand>,
+    rearm: Client<RearmCommand>,
+    reset: Client<ResetCommand>,
+    waiting: Vec<Waiting>,
+    at_start: AtStart,
+    last_state: Option<State>,
+    last_task: Option<EndedTask>,
+    finishing: bool,
+}
+
+impl CellGate {
+    pub(super) fn new(
+        bus: &Bus,
+        clock: &SharedClock,
+        waker: &Waker,
+        (spec, start): (CellSpec, Start),
+    ) -> Result<Self, BusError> {
+        let cell = &spec.id;
+        let at_start = if start.latched {
+            AtStart::Latch { not_before_ns: 0, answer: None }
+        } else if spec.arm_at_start && start.may_arm {
+            AtStart::Arm { not_before_ns: 0, answer: None }
+        } else {
+            AtStart::Nothing
+        };
+        Ok(Self {
+            ear: Ear::new(bus, cell, waker)?,
+            lessor: Lessor::new(bus, cell)?,
+            holding: Holding::Free,
+            tasks: bus.publisher(cell, "")?,
+            next_task_ns: 0,
+            herald: Herald::new(bus, cell, Role::Gateway, clock)?,
+            pulse: crate::pulse::Pulse::new(bus, cell, Role::Gateway, start.session)?,
+            estop: bus.client(cell)?,
+            rearm: bus.client(cell)?,
+            reset: bus.client(cell)?,
+            waiting: Vec::new(),
+            at_start,
+            last_state: None,
+            last_task: None,
+            finishing: false,
+            spec,
+        })
+    }
+
+    /// Takes everything that came.
+    pub(super) fn listen(&mut self, now_ns: u64) {
+        self.ear.listen(now_ns);
+    }
+
+    /// Gives the next event of the cell.
+    pub(super) fn next_event(&mut self) -> Option<Line> {
+        self.ear.next_event()
+    }
+
+    /// Whether nothing moves and no task has the cell.
+    pub(super) fn quiet(&self) -> bool {
+        let still = self.ear.joints.as_ref().is_none_or(|joints| joints.standstill);
+        matches!(self.holding, Holding::Free) && still
+    }
+
+    /// Does what is due.
+    pub(super) fn follow(&mut self, store: &mut TaskStore, now_ns: u64) -> Result<(), TaskStoreError> {
+        self.pulse.beat(&crate::pulse::Condition::fit(), now_ns);
+        self.waiting.retain_mut(|waiting| !waiting(store));
+        self.follow_guard(store)?;
+        self.follow_start(store, now_ns)?;
+        let followed = self.follow_task(store, now_ns);
+        if self.next_task_ns <= now_ns {
+            self.publish_task(now_ns);
+        }
+        followed
+    }
+
+    /// Keeps the latch of the store as the guard's.
+    fn follow_guard(&mut self, store: &mut TaskStore) -> Result<(), TaskStoreError> {
+        let Some(guard) = &self.ear.guard else { return Ok(()) };
+        let state = State { mode: guard.mode, reason: guard.reason };
+        if self.last_state == Some(state) {
+            return Ok(());
+        }
+        self.last_state = Some(state);
+        let why = Note::cleaned(state.reason.meaning());
+        if state.mode.latched() {
+            let names = (Name::new(state.mode.name()), Name::new(state.reason.name()));
+            if let (Ok(mode), Ok(reason)) = names {
+                store.set_latch(&self.spec.id, Some((&mode, &reason)), &by_gateway(), &why)?;
+            }
+        } else if state.reason == Reason::Reset {
+            store.set_latch(&self.spec.id, None, &by_gateway(), &why)?;
+        }
+        Ok(())
+    }
+
+    /// Arms once at daemon start, or latches again what was latched before it.
+    fn follow_start(&mut self, store: &mut TaskStore, now_ns: u64) -> Result<(), TaskStoreError> {
+        let found = self.last_state;
+        match &mut self.at_start {
+            AtStart::Nothing => {}
+            _ if found.is_none() => {}
+            AtStart::Arm { not_before_ns, answer } => {
+                let done = answer.as_mut().and_then(Pending::try_take);
+                if done.is_some() {
+                    *answer = None;
+                }
+                let settled = found.is_some_and(|state| state != State::START);
+                if settled || matches!(done, Some(Ok(Answer { done: true, .. }))) {
+                    self.at_start = AtStart::Nothing;
+                } else if answer.is_none() && *not_before_ns <= now_ns {
+                    *not_before_ns = now_ns + ARM_RETRY_NS;
+                    let epoch = store.next_epoch(&self.spec.id)?;
+                    let by = signature("arm_at_start of a simulated cell");
+                    let ask = Rearm { epoch, by, expected_pose: Vec::new() };
+                    *answer = Some(self.rearm.ask(&ask, ANSWER));
+                }
+            }
+            AtStart::Latch { not_before_ns, answer } => {
+                let done = answer.as_mut().and_then(Pending::try_take);
+                if done.is_some() {
+                    *answer = None;
+                }
+                if found.is_some_and(|state| state.mode.latched()) {
+                    self.at_start = AtStart::Nothing;
+                } else if answer.is_none() && *not_before_ns <= now_ns {
+                    *not_before_ns = now_ns + ARM_RETRY_NS;
+                    let by = signature("latched before the daemon was restarted");
+                    *answer = Some(self.estop.ask(&Estop { by }, ANSWER));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn follow_task(&mut self, store: &mut TaskStore, now_ns: u64) -> Result<(), TaskStoreError> {
+        match std::mem::replace(&mut self.holding, Holding::Free) {
+            Holding::Free => self.begin(store),
+            Holding::Granting { task, answer } => self.follow_grant(store, task, answer, now_ns),
+            Holding::Held(held) => self.follow_held(store, held, now_ns),
+            Holding::Releasing { task, answer } => self.follow_release(store, task, answer, now_ns),
+        }
+    }
+
+    /// Gives the cell to the next task, if it can take one.
+    fn begin(&mut self, store: &mut TaskStore) -> Result<(), TaskStoreError> {
+        if self.finishing || !self.free() {
+            return Ok(());
+        }
+        let queue = store.queue(&self.spec.id, 1)?;
+        let Some(id) = next_for(true, &queue) else { return Ok(()) };
+        let task = store.grant_lease(&id, TTL_MS, &by_gateway())?;
+        let Some(epoch) = task.epoch else { return Ok(()) };
+        info!(cell = %self.spec.id, task = %id, epoch, "lease");
+        let answer = self.lessor.grant(&task, epoch);
+        self.holding = Holding::Granting { task: Box::new(task), answer };
+        Ok(())
+    }
+
+    fn follow_grant(
+        &mut self,
+        store: &mut TaskStore,
+        task: Box<TaskRecord>,
+        mut answer: Pending<vlad_wire::stream::LeaseCommand>,
+        now_ns: u64,
+    ) -> Result<(), TaskStoreError> {
+        let Some(result) = answer.try_take() else {
+            self.holding = Holding::Granting { task, answer };
+            return Ok(());
+        };
+        let granted = matches!(&result, Ok(answer) if answer.done);
+        let epoch = task.epoch.unwrap_or_default();
+        let current = store.get(&task.id)?;
+        if granted && current.state == TaskState::Leased {
+            return self.run(store, &current, now_ns);
+        }
+        let event = match current.state {
+            TaskState::Cancelling => Event::CancelDone,
+            _ => Event::LeaseLostBeforeIntent,
+        };
+        let text = match result {
+            Ok(answer) => answer.text,
+            Err(error) => Note::cleaned(&error.to_string()),
+        };
+        warn!(cell = %self.spec.id, task = %task.id, %text, "no lease");
+        store.apply(&task.id, event, &by_gateway(), &text)?;
+        if granted {
+            let answer = self.lessor.release(epoch);
+            self.holding = Holding::Releasing { task, answer };
+        }
+        Ok(())
+    }
+
+    /// Makes the intent durable; only then the stream `task` names the task.
+    fn run(&mut self, store: &mut TaskStore, task: &TaskRecord, now_ns: u64) -> Result<(), TaskStoreError> {
+        let epoch = task.epoch.unwrap_or_default();
+        let pose = self.ear.joints.as_ref().map(|joints| joints.position.clone());
+        let intent = Intent {
+            task: task.id,
+            attempt: task.attempt,
+            epoch,
+            pose: pose.unwrap_or_default(),
+            plan_hash: vlad_wire::msg::think::Digest::default(),
+        };
+        let task = match store.intend(&intent, &by_gateway()) {
+            Ok(intended) => intended.record,
+            Err(error) => {
+                let answer = self.lessor.release(epoch);
+                self.holding = Holding::Releasing { task: Box::new(task.clone()), answer };
+                return Err(error);
+            }
+        };
+        let active = ActiveTask {
+            id: task.id,
+            attempt: task.attempt,
+            epoch,
+            instruction: task.instruction.clone(),
+            seed: task.seed,
+            deadline_ns: now_ns + u64::from(task.max_duration_s) * SECOND,
+        };
+        let text = task.instruction.to_string();
+        self.say(Severity::Info, "task_started", &text, Some(task.id));
+        info!(cell = %self.spec.id, task = %task.id, episode = %active.episode(), "task runs");
+        self.holding = Holding::Held(Box::new(Held::new(task, active, now_ns)));
+        self.publish_task(now_ns);
+        Ok(())
+    }
+
+    fn follow_held(&mut self, store: &mut TaskStore, mut held: Box<Held>, now_ns: u64) -> Result<(), TaskStoreError> {
+        let lost = self.lost(&held).or_else(|| self.lessor.renew(&mut held, now_ns));
+        let end = match lost {
+            Some(why) => Some((Event::Lost, Note::cleaned(&why))),
+            None => self.decided(&held, now_ns),
+        };
+        let Some((event, reason)) = end else {
+            self.holding = Holding::Held(held);
+            return Ok(());
+        };
+        let task = match store.apply(&held.task.id, event, &by_gateway(), &reason) {
+            Ok(task) => task,
+            Err(error) => {
+                // Not durable, not ended: the same end is tried again at the next step.
+                self.holding = Holding::Held(held);
+                return Err(error);
+            }
+        };
+        info!(cell = %self.spec.id, task = %task.id, state = %task.state, %reason, "task ended");
+        let severity =
+            if event == Event::OracleDone { Severity::Info } else { Severity::Warn };
+        let text = format!("{}: {reason}", task.state);
+        self.say(severity, "task_ended", &text, Some(task.id));
+        self.remember(&task);
+        self.release(*held, now_ns);
+        Ok(())
+    }
+
+    /// Why the guard no longer works for the task, if so.
+    fn lost(&self, held: &Held) -> Option<String> {
+        let guard = self.ear.guard.as_ref()?;
+        if guard.sent_at_ns < held.granted_at_ns {
+            return None;
+        }
+        let ended = matches!(
+            guard.mode,
+            Mode::Stopping | Mode::Stopped | Mode::Estopped | Mode::Fault | Mode::Disarmed
+        );
+        let other = guard.lease != Some(held.task.id);
+        (ended || other).then(|| guard.reason.meaning().to_owned())
+    }
+
+    /// Whether the oracle or the clock has decided.
+    fn decided(&self, held: &Held, now_ns: u64) -> Option<(Event, Note)> {
+        let verdict = self.ear.verdict.as_ref().filter(|verdict| {
+            (verdict.task, verdict.attempt) == (held.task.id, held.task.attempt)
+        });
+        match verdict.map(|verdict| (verdict.outcome, &verdict.reason)) {
+            Some((Outcome::Done, reason)) => return Some((Event::OracleDone, reason.clone())),
+            Some((Outcome::Lost, reason)) => return Some((Event::OracleLost, reason.clone())),
+            Some((Outcome::Open, _)) | None => {}
+        }
+        let late = held.active.deadline_ns <= now_ns;
+        late.then(|| (Event::DeadlinePassed, Note::cleaned("deadline")))
+    }
+
+    fn follow_release(
+        &mut self,
+        store: &mut TaskStore,
+        task: Box<TaskRecord>,
+        mut answer: Pending<vlad_wire::stream::LeaseCommand>,
+        now_ns: u64,
+    ) -> Result<(), TaskStoreError> {
+        let answered = answer.try_take().is_some();
+        let still = self.ear.joints.as_ref().is_none_or(|joints| joints.standstill);
+        if !answered || !still {
+            // A second answer never comes; standstill is waited for with a spent question.
+            let answer = if answered {
+                self.lessor.release(task.epoch.unwrap_or_default())
+            } else {
+                answer
+            };
+            self.holding = Holding::Releasing { task, answer };
+            return Ok(());
+        }
+        let current = store.get(&task.id)?;
+        if current.state == TaskState::Cancelling {
+            let reason = current.reason.unwrap_or_else(|| Note::cleaned("cancelled"));
+            let ended = store.apply(&task.id, Event::CancelDone, &by_gateway(), &reason)?;
+            self.remember(&ended);
+            self.say(Severity::Info, "task_ended", "cancelled", Some(task.id));
+        }
+        self.next_task_ns = now_ns;
+        Ok(())
+    }
+
+    /// Ends a task that a person has ended or cancelled.
+    pub(super) fn end_task(&mut self, task: &TaskRecord, now_ns: u64) {
+        match std::mem::replace(&mut self.holding, Holding::Free) {
+            Holding::Held(held) if held.task.id == task.id => {
+                if task.state != TaskState::Cancelling {
+                    self.remember(task);
+                }
+                self.release(*held, now_ns);
+            }
+            other => self.holding = other,
+        }
+    }
+
+    /// Interrupts whatever runs: the daemon is ending.
+    pub(super) fn interrupt(&mut self, store: &mut TaskStore, why: &str, now_ns: u64) {
+        self.finishing = true;
+        self.at_start = AtStart::Nothing;
+        match std::mem::replace(&mut self.holding, Holding::Free) {
+            Holding::Held(held) => {
+                let reason = Note::cleaned(why);
+                match store.apply(&held.task.id, Event::Lost, &by_gateway(), &reason) {
+                    Ok(task) => self.remember(&task),
+                    // The next start finds it moving and interrupts it then.
+                    Err(error) => warn!(task = %held.task.id, %error, "the task store failed"),
+                }
+                self.release(*held, now_ns);
+            }
+            other => self.holding = other,
+        }
+    }
+
+    fn release(&mut self, held: Held, now_ns: u64) {
+        let answer = self.lessor.release(held.active.epoch);
+        self.holding = Holding::Releasing { task: Box::new(held.task), answer };
+        self.publish_task(now_ns);
+    }
+
+    /// Passes a person's command to the guard; the answer goes to `reply` when it comes.
+    pub(super) fn command(
+        &mut self,
+        store: &mut TaskStore,
+        order: GuardOrder,
+        by: Signature,
+        reply: Reply<Answer>,
+    ) {
+        info!(cell = %self.spec.id, ?order, operator = %by.operator, reason = %by.reason, "command");
+        let epoch = match store.next_epoch(&self.spec.id) {
+            Ok(epoch) => epoch,
+            // An e-stop needs no epoch and must not wait for a full disk.
+            Err(_) if order == GuardOrder::Estop => 0,
+            Err(error) => return drop(reply.send(Err(store_error(error)))),
+        };
+        self.at_start = AtStart::Nothing;
+        self.waiting.push(match order {
+            GuardOrder::Estop => wait(self.estop.ask(&Estop { by }, ANSWER), reply),
+            GuardOrder::Reset => wait(self.reset.ask(&Reset { epoch, by }, ANSWER), reply),
+            GuardOrder::Rearm => {
+                let ask = Rearm { epoch, by, expected_pose: Vec::new() };
+                wait(self.rearm.ask(&ask, ANSWER), reply)
+            }
+        });
+    }
+
+    fn publish_task(&mut self, now_ns: u64) {
+        self.next_task_ns = now_ns + TASK_PERIOD_NS;
+        let task = match &self.holding {
+            Holding::Held(held) => Some(held.active.clone()),
+            _ => None,
+        };
+        self.tasks.put(&TaskNow { sent_at_ns: now_ns, task, last: self.last_task.clone() });
+    }
+
+    /// Remembers how a task ended, for the stream `task`.
+    fn remember(&mut self, task: &TaskRecord) {
+        let (Some(episode), Ok(state)) = (task.episode(), Name::new(task.state.name())) else {
+            return;
+        };
+        let reason = task.reason.clone().unwrap_or_else(|| Note::cleaned("no reason given"));
+        self.last_task = Some(EndedTask { episode, state, reason });
+    }
+
+    fn say(&self, severity: Severity, kind: &'static str, text: &str, task: Option<TaskId>) {
+        self.herald.say(severity, kind, &Saying { text, task, ..Saying::default() });
+    }
+
+    /// Whether a task may have the cell now.
+    fn free(&self) -> bool {
+        self.ear.guard.as_ref().is_some_and(|guard| {
+            let idle = guard.mode == Mode::Armed
+                || (guard.mode == Mode::Hold
+                    && matches!(guard.reason, Reason::LeaseReleased | Reason::LeaseLost));
+            idle && guard.lease.is_none()
+        }) && self.not_warm().is_empty()
+    }
+
+    fn not_warm(&self) -> Vec<Note> {
+        let needed = [Role::Actuator, Role::Perception, Role::Brain, Role::ActionExpert];
+        let lacks = needed.into_iter().filter_map(|role| match self.ear.alive.get(&role) {
+            None => Some(format!("{role} was not heard of")),
+            Some((alive, _)) => match &alive.fitness {
+                Fitness::Fit => None,
+                Fitness::Unfit(why) => Some(format!("{role}: {why}")),
+            },
+        });
+        lacks.map(|text| Note::cleaned(&text)).collect()
+    }
+
+    /// Gives the newest frame of each view.
+    pub(super) fn frames(&self) -> Vec<(CellId, Name, FrameView)> {
+        let frames = self.ear.frames.iter().map(|(view, frame)| {
+            let shown = FrameView { head: frame.head.clone(), pixels: frame.pixels.clone() };
+            (self.spec.id.clone(), view.clone(), shown)
+        });
+        frames.collect()
+    }
+
+    /// Gives the cell as REST shows it.
+    pub(super) fn view(&mut self, now_ns: u64) -> CellView {
+        self.ear.alive.retain(|_, (_, at_ns)| now_ns.saturating_sub(*at_ns) < 60 * SECOND);
+        let guard = self.ear.guard.as_ref();
+        let mut not_ready = self.not_warm();
+        if let Some(guard) = guard.filter(|guard| {
+            !matches!(guard.mode, Mode::Armed | Mode::Running | Mode::Hold)
+        }) {
+            not_ready.push(Note::cleaned(guard.reason.what_to_do()));
+        }
+        CellView {
+            id: self.spec.id.clone(),
+            robot: self.spec.robot.toml().name.clone(),
+            simulated: self.spec.simulated,
+            mode: guard.map(|guard| guard.mode),
+            reason: guard.map(|guard| guard.reason),
+            mode_age_ms: guard.map_or(0.0, |guard| age_ms(now_ns, guard.since_ns)),
+            epoch: guard.map_or(0, |guard| guard.epoch),
+            tick: guard.map_or(0, |guard| guard.tick),
+            ticks_per_s: guard.map_or(0.0, |guard| guard.ticks_per_s),
+            counters: guard.map(|guard| guard.counters).unwrap_or_default(),
+            joints: self.joint_views(),
+            eef: self.ear.joints.as_ref().map(|joints| joints.eef.clone()).unwrap_or_default(),
+            roles: self.role_views(now_ns),
+            streams: self.ear.streams(now_ns),
+            cameras: self.camera_views(),
+            task: match &self.holding {
+                Holding::Held(held) => Some(held.task.id),
+                Holding::Granting { task, .. } | Holding::Releasing { task, .. } => Some(task.id),
+                Holding::Free => None,
+            },
+            strategy: self.spec.strategy.clone(),
+            not_ready,
+            not_warm: self.not_warm(),
+        }
+    }
+
+    fn joint_views(&self) -> Vec<JointView> {
+        let Some(joints) = &self.ear.joints else { return Vec::new() };
+        let values = joints.position.iter().zip(&joints.velocity).zip(&joints.commanded);
+        let labelled = self.spec.robot.labels().iter().zip(values);
+        labelled
+            .map(|(label, ((position, velocity), commanded))| JointView {
+                name: label.joint.clone(),
+                unit: label.unit.clone(),
+                position: *position,
+                velocity: *velocity,
+                commanded: *commanded,
+            })
+            .collect()
+    }
+
+    fn role_views(&self, now_ns: u64) -> Vec<RoleView> {
+        let view = |(role, (alive, at_ns)): (&Role, &(vlad_wire::msg::health::Alive, u64))| RoleView {
+            role: *role,
+            alive: now_ns.saturating_sub(*at_ns) <= ALIVE_NS,
+            unfit: match &alive.fitness {
+                Fitness::Fit => None,
+                Fitness::Unfit(why) => Some(why.clone()),
+            },
+            policy: alive.policy.clone(),
+            version: alive.version.package.clone(),
+            age_ms: age_ms(now_ns, *at_ns),
+        };
+        self.ear.alive.iter().map(view).collect()
+    }
+
+    fn camera_views(&self) -> Vec<CameraView> {
+        let cameras = self.spec.robot.cameras().iter().map(|camera| CameraView {
+            view: camera.view.clone(),
+            width: camera.width,
+            height: camera.height,
+            rate_hz: camera.rate_hz,
+        });
+        cameras.collect()
+    }
+}
+
+fn signature(reason: &str) -> Signature {
+    Signature { operator: Note::cleaned("gateway"), reason: Note::cleaned(reason) }
+}
+
+/// Gives something that waits for an answer and passes it on; `true` when it has.
+fn wait<C: Command<Answer = Answer>>(mut answer: Pending<C>, reply: Reply<Answer>) -> Waiting {
+    let mut reply = Some(reply);
+    Box::new(move |_| {
+        let Some(result) = answer.try_take() else { return false };
+        if let Some(reply) = reply.take() {
+            let unavailable = |_| DeskError::Unavailable("the guard did not answer".to_owned());
+            // A client that no longer waits has nobody to tell.
+            drop(reply.send(result.map_err(unavailable)));
+        }
+        true
+    })
+}
