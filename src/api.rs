@@ -78,13 +78,18 @@ pub fn router(state: ApiState) -> Router {
         started_at_ns,
     });
     let api = routes().into_iter();
-    api.fold(Router::new(), |router, (path, methods)| router.route(path, methods))
-        .merge(dashboard::routes())
-        .fallback(layers::unknown_path)
-        .method_not_allowed_fallback(layers::unknown_method)
-        .layer(DefaultBodyLimit::max(layers::BODY_MAX))
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), layers::guard))
-        .with_state(app)
+    api.fold(Router::new(), |router, (path, methods)| {
+        router.route(path, methods)
+    })
+    .merge(dashboard::routes())
+    .fallback(layers::unknown_path)
+    .method_not_allowed_fallback(layers::unknown_method)
+    .layer(DefaultBodyLimit::max(layers::BODY_MAX))
+    .layer(axum::middleware::from_fn_with_state(
+        Arc::clone(&app),
+        layers::guard,
+    ))
+    .with_state(app)
 }
 
 /// Every path of the API with its handlers.

@@ -1,2 +1,40 @@
-//! The `vlad` daemon and its command line.
-fn main() {}
+//! Arguments → configuration → daemon → exit code.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use vlad::cli::{Cli, Command, client, exit_code_of_clap_error};
+use vlad::config::ConfigError;
+use vlad::{check, daemon, telemetry};
+
+/// The configuration is wrong (`EX_CONFIG`): a restart would not help.
+const EXIT_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed standard output is nobody's error.
+            drop(error.print());
+            return ExitCode::from(exit_code_of_clap_error(&error));
+        }
+    };
+    let log = cli.log.clone();
+    let result = match cli.into_command() {
+        Command::Run(arguments) => {
+            telemetry::start(log.as_deref()).and_then(|()| daemon::run(&arguments))
+        }
+        Command::Config(command) => check::run(&command),
+        Command::Client(command) => client(&command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vlad: {error:#}");
+            let is_config = error.chain().any(|cause| cause.is::<ConfigError>());
+            ExitCode::from(if is_config { EXIT_CONFIG } else { 1 })
+        }
+    }
+}

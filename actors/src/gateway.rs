@@ -12,8 +12,8 @@
 //! only then does the expert ask for a first decision.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use tracing::{info, warn};
 use vlad_bus::bus::Bus;
@@ -29,7 +29,7 @@ use vlad_wire::text::Note;
 
 use crate::role::{Core, CoreError};
 use cell::{CellGate, CellSpec};
-use desk::{DeskError, DeskServer, Order, TaskPage};
+use desk::{DeskError, Order, SharedDeskServer, TaskPage};
 use view::{NumberedEvent, Readiness};
 
 pub mod cell;
@@ -50,7 +50,7 @@ pub struct GatewayParts {
     /// The task store, recovered.
     pub store: TaskStore,
     /// Its end of the desk.
-    pub desk: DeskServer,
+    pub desk: SharedDeskServer,
     /// Set when a cell was armed at daemon start: a restarted gateway does not do so again.
     pub armed_once: Arc<AtomicBool>,
     /// Differs from start to start.
@@ -61,7 +61,7 @@ pub struct GatewayParts {
 pub struct Gateway {
     cells: BTreeMap<CellId, CellGate>,
     store: TaskStore,
-    desk: DeskServer,
+    desk: SharedDeskServer,
     next_event: u64,
     next_snapshot_ns: u64,
     finishing_since_ns: Option<u64>,
@@ -97,8 +97,12 @@ impl Gateway {
         })
     }
 
+    fn next_order(&self) -> Option<Order> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner).orders.try_recv().ok()
+    }
+
     fn take_orders(&mut self, now_ns: u64) {
-        while let Ok(order) = self.desk.orders.try_recv() {
+        while let Some(order) = self.next_order() {
             // A client that no longer waits has nobody to tell.
             match order {
                 Order::Submit(submission, key, reply) => {
@@ -165,11 +169,12 @@ impl Gateway {
     }
 
     fn pass_events_on(&mut self) {
+        let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
         for gate in self.cells.values_mut() {
             while let Some(event) = gate.next_event() {
                 self.next_event += 1;
                 // Nobody may be listening.
-                drop(self.desk.events.send(NumberedEvent { id: self.next_event, event }));
+                drop(desk.events.send(NumberedEvent { id: self.next_event, event }));
             }
         }
     }
@@ -185,7 +190,8 @@ impl Gateway {
             missing.extend(cell.not_warm.iter().map(|what| format!("{}: {what}", cell.id)));
         }
         let frames = self.cells.values().flat_map(CellGate::frames).collect();
-        self.desk.snapshot.send_replace(desk::Snapshot {
+        let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        desk.snapshot.send_replace(desk::Snapshot {
             cells,
             frames,
             readiness: Readiness { missing },

@@ -36,6 +36,18 @@ pub trait Core: Send {
     }
 }
 
+/// The cores of several cells, one after the other on one thread.
+impl Core for Vec<Box<dyn Core>> {
+    fn step(&mut self, now_ns: u64) -> Result<(), CoreError> {
+        self.iter_mut().try_for_each(|core| core.step(now_ns))
+    }
+
+    fn finish(&mut self, now_ns: u64) -> bool {
+        // Each one is asked, also after one that is not done.
+        self.iter_mut().fold(true, |done, core| core.finish(now_ns) && done)
+    }
+}
+
 /// Why a role cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum CoreError {

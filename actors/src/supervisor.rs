@@ -27,6 +27,38 @@ const WINDOW_NS: u64 = 60 * SECOND;
 /// First back-off; doubles with each restart in the window.
 const BACKOFF: Duration = Duration::from_millis(100);
 
+/// A running supervisor.
+pub struct Supervision {
+    actor: ActorRef<Msg>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Supervision {
+    /// Spawns the supervisor with its roles.
+    ///
+    /// # Errors
+    /// What keeps a role's thread from being started.
+    pub async fn start(arguments: Arguments) -> Result<Self, ractor::SpawnErr> {
+        let (actor, task) = Actor::spawn(None, Supervisor, arguments).await?;
+        Ok(Self { actor, task })
+    }
+
+    /// Asks roles to come to an end, in this order, without waiting: each one's
+    /// [`SupervisorEvent::Stopped`] says when it has. `false` if the supervisor is gone.
+    pub fn stop_roles(&self, roles: &[Role]) -> bool {
+        self.actor.cast(Msg::Stop(roles.to_vec())).is_ok()
+    }
+
+    /// Ends the supervisor.
+    ///
+    /// # Errors
+    /// If it panicked.
+    pub async fn end(self) -> Result<(), tokio::task::JoinError> {
+        self.actor.stop(None);
+        self.task.await
+    }
+}
+
 /// What the supervisor is asked.
 #[derive(Debug)]
 pub enum Msg {

@@ -14,7 +14,7 @@ use vlad_wire::text::Name;
 use super::App;
 use super::dto::cell::{Cell, CellList, Order, OrderAnswer};
 use super::extract::{JsonBody, NoQuery, Segments, cell_id, id};
-use super::problem::{Kind, Problem};
+use super::problem::{Kind, Problem, ProblemDocument};
 
 /// Good enough to see a gripper's fingers, at a fifth of the lossless size.
 pub(super) const JPEG_QUALITY: u8 = 85;
@@ -24,15 +24,23 @@ pub(super) const JPEG_QUALITY: u8 = 85;
 /// # Errors
 /// A problem document.
 #[utoipa::path(
+    operation_id = "list_cells",
     get, path = "/v1/cells", tag = "cells",
     responses(
         (status = 200, description = "all cells", body = CellList),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
 pub async fn list(State(app): State<App>, _: NoQuery) -> Result<Json<CellList>, Problem> {
-    let items = app.state.desk.snapshot().cells.iter().map(Cell::from).collect();
+    let items = app
+        .state
+        .desk
+        .snapshot()
+        .cells
+        .iter()
+        .map(Cell::from)
+        .collect();
     Ok(Json(CellList { items, next: None }))
 }
 
@@ -41,11 +49,12 @@ pub async fn list(State(app): State<App>, _: NoQuery) -> Result<Json<CellList>, 
 /// # Errors
 /// A problem document.
 #[utoipa::path(
+    operation_id = "show_cell",
     get, path = "/v1/cells/{id}", tag = "cells",
     params(("id" = String, Path, description = "the cell's id")),
     responses(
         (status = 200, description = "the cell", body = Cell),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
@@ -63,11 +72,12 @@ pub async fn show(
 /// # Errors
 /// A problem document.
 #[utoipa::path(
+    operation_id = "estop_cell",
     post, path = "/v1/cells/{id}/estop", tag = "cells", request_body = Order,
     params(("id" = String, Path, description = "the cell's id")),
     responses(
         (status = 200, description = "stopped and latched", body = OrderAnswer),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
@@ -85,11 +95,12 @@ pub async fn estop(
 /// # Errors
 /// A problem document; 409 with the guard's reason if it refuses.
 #[utoipa::path(
+    operation_id = "reset_cell",
     post, path = "/v1/cells/{id}/reset", tag = "cells", request_body = Order,
     params(("id" = String, Path, description = "the cell's id")),
     responses(
         (status = 200, description = "reset", body = OrderAnswer),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
@@ -107,11 +118,12 @@ pub async fn reset(
 /// # Errors
 /// A problem document; 409 with the guard's reason if it refuses.
 #[utoipa::path(
+    operation_id = "rearm_cell",
     post, path = "/v1/cells/{id}/rearm", tag = "cells", request_body = Order,
     params(("id" = String, Path, description = "the cell's id")),
     responses(
         (status = 200, description = "armed", body = OrderAnswer),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
@@ -152,6 +164,7 @@ async fn command(
 /// # Errors
 /// A problem document; 404 if there is no such view or no frame of it yet.
 #[utoipa::path(
+    operation_id = "frame_cell",
     get, path = "/v1/cells/{id}/frames/{view}", tag = "cells",
     params(
         ("id" = String, Path, description = "the cell's id"),
@@ -159,7 +172,7 @@ async fn command(
     ),
     responses(
         (status = 200, description = "the frame", body = Vec<u8>, content_type = "image/jpeg"),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
@@ -178,7 +191,10 @@ pub async fn frame(
         return Err(Problem::new(Kind::NotFound, detail));
     };
     let seq = newest.head.seq;
-    let frame = Frame { head: newest.head, pixels: newest.pixels };
+    let frame = Frame {
+        head: newest.head,
+        pixels: newest.pixels,
+    };
     let bytes = heavy(&app, move || {
         jpeg::encode(&frame, JPEG_QUALITY)
             .map_err(|error| Problem::new(Kind::Internal, format!("{error}: see the camera")))
@@ -205,7 +221,10 @@ pub(super) async fn heavy<T: Send + 'static>(
 ) -> Result<T, Problem> {
     let stopped = |_| Problem::new(Kind::Unavailable, "the daemon is stopping: start it again");
     // The permit travels with the work: a client that leaves frees no place before the work ends.
-    let permit = std::sync::Arc::clone(&app.heavy).acquire_owned().await.map_err(stopped)?;
+    let permit = std::sync::Arc::clone(&app.heavy)
+        .acquire_owned()
+        .await
+        .map_err(stopped)?;
     let done = tokio::task::spawn_blocking(move || {
         let result = work();
         drop(permit);

@@ -13,17 +13,18 @@ use super::App;
 use super::cells::{JPEG_QUALITY, heavy, jpeg_response};
 use super::dto::episode::{Episode, EpisodeFilter, EpisodeList};
 use super::extract::{NoQuery, QueryParams, Segments, id, limit};
-use super::problem::{Kind, Problem};
+use super::problem::{Kind, Problem, ProblemDocument};
 
 /// Lists episodes, newest first.
 ///
 /// # Errors
 /// A problem document.
 #[utoipa::path(
+    operation_id = "list_episodes",
     get, path = "/v1/episodes", tag = "episodes", params(EpisodeFilter),
     responses(
         (status = 200, description = "a page", body = EpisodeList),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
@@ -34,7 +35,9 @@ pub async fn list(
     let limit = limit(filter.limit)?;
     let store = store(&app)?;
     let page = heavy(&app, move || {
-        store.list(filter.cursor.as_ref(), limit).map_err(|error| problem(&error))
+        store
+            .list(filter.cursor.as_ref(), limit)
+            .map_err(|error| problem(&error))
     })
     .await?;
     Ok(Json(EpisodeList {
@@ -49,11 +52,12 @@ pub async fn list(
 /// # Errors
 /// A problem document.
 #[utoipa::path(
+    operation_id = "show_episode",
     get, path = "/v1/episodes/{id}", tag = "episodes",
     params(("id" = String, Path, description = "the episode's id")),
     responses(
         (status = 200, description = "the episode", body = Episode),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
@@ -64,8 +68,10 @@ pub async fn show(
 ) -> Result<Json<Episode>, Problem> {
     let episode: EpisodeId = id("episode id", &text)?;
     let store = store(&app)?;
-    let summary =
-        heavy(&app, move || store.get(&episode).map_err(|error| problem(&error))).await?;
+    let summary = heavy(&app, move || {
+        store.get(&episode).map_err(|error| problem(&error))
+    })
+    .await?;
     Ok(Json(Episode::from(&summary)))
 }
 
@@ -74,6 +80,7 @@ pub async fn show(
 /// # Errors
 /// A problem document.
 #[utoipa::path(
+    operation_id = "frame_episode",
     get, path = "/v1/episodes/{id}/frames/{view}/{n}", tag = "episodes",
     params(
         ("id" = String, Path, description = "the episode's id"),
@@ -83,7 +90,7 @@ pub async fn show(
     responses(
         (status = 200, description = "the image", body = Vec<u8>, content_type = "image/jpeg",
             headers(("Link" = Option<String>, description = "path of the next image, rel=next"))),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
@@ -95,21 +102,30 @@ pub async fn frame(
     let episode: EpisodeId = id("episode id", &episode)?;
     let view: Name = id("view", &view)?;
     let n: u64 = n.parse().map_err(|_| {
-        Problem::new(Kind::BadRequest, "the image's number in the path is refused: count from 0")
+        Problem::new(
+            Kind::BadRequest,
+            "the image's number in the path is refused: count from 0",
+        )
     })?;
     let store = store(&app)?;
     let (bytes, next) = heavy(&app, move || {
         let next = next_image(&store, &episode, &view, n);
-        let image = store.image(&episode, &view, n).map_err(|error| match next {
-            Some(next) if matches!(error, EpisodeError::NoImage { .. }) => {
-                Problem::new(Kind::NotFound, format!("{error}: the next one is {next}"))
-            }
-            _ => problem(&error),
-        })?;
+        let image = store
+            .image(&episode, &view, n)
+            .map_err(|error| match next {
+                Some(next) if matches!(error, EpisodeError::NoImage { .. }) => {
+                    Problem::new(Kind::NotFound, format!("{error}: the next one is {next}"))
+                }
+                _ => problem(&error),
+            })?;
         let bytes = image.jpeg(JPEG_QUALITY).map_err(|error| {
-            Problem::new(Kind::Internal, format!("the image cannot be shown: {error}"))
+            Problem::new(
+                Kind::Internal,
+                format!("the image cannot be shown: {error}"),
+            )
         })?;
-        let link = next.map(|n| format!("</v1/episodes/{episode}/frames/{view}/{n}>; rel=\"next\""));
+        let link =
+            next.map(|n| format!("</v1/episodes/{episode}/frames/{view}/{n}>; rel=\"next\""));
         Ok((bytes, link))
     })
     .await?;

@@ -69,8 +69,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJsonBody<T>
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = declared.and_then(|text| text.split(';').next()).unwrap_or("");
+    let declared = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = declared
+        .and_then(|text| text.split(';').next())
+        .unwrap_or("");
     if essence.trim().eq_ignore_ascii_case("application/json") {
         Ok(())
     } else {
@@ -87,7 +91,10 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Prob
         BytesRejection::FailedToBufferBody(error)
             if error.status() == StatusCode::PAYLOAD_TOO_LARGE =>
         {
-            Problem::new(Kind::TooLarge, "the body is longer than this path takes: shorten it")
+            Problem::new(
+                Kind::TooLarge,
+                "the body is longer than this path takes: shorten it",
+            )
         }
         _ => Problem::new(Kind::BadRequest, "the body broke off: send it again"),
     })
@@ -101,11 +108,17 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         if cause.is_data() {
             Problem::field(Kind::InvalidFields, &path, cause.to_string())
         } else {
-            Problem::new(Kind::BadRequest, format!("the body is no JSON document: {cause}"))
+            Problem::new(
+                Kind::BadRequest,
+                format!("the body is no JSON document: {cause}"),
+            )
         }
     })?;
     json.end().map_err(|error| {
-        Problem::new(Kind::BadRequest, format!("something follows the JSON document: {error}"))
+        Problem::new(
+            Kind::BadRequest,
+            format!("something follows the JSON document: {error}"),
+        )
     })?;
     Ok(value)
 }
@@ -115,9 +128,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParams<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let query = Query::<T>::from_request_parts(parts, state).await;
-        query.map(|Query(params)| Self(params)).map_err(|rejection| {
-            Problem::new(Kind::BadRequest, format!("the query is refused: {rejection}"))
-        })
+        query
+            .map(|Query(params)| Self(params))
+            .map_err(|rejection| {
+                Problem::new(
+                    Kind::BadRequest,
+                    format!("the query is refused: {rejection}"),
+                )
+            })
     }
 }
 
@@ -139,9 +157,13 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path = Path::<T>::from_request_parts(parts, state).await;
-        path.map(|Path(segments)| Self(segments)).map_err(|rejection| {
-            Problem::new(Kind::BadRequest, format!("the path is refused: {rejection}"))
-        })
+        path.map(|Path(segments)| Self(segments))
+            .map_err(|rejection| {
+                Problem::new(
+                    Kind::BadRequest,
+                    format!("the path is refused: {rejection}"),
+                )
+            })
     }
 }
 
@@ -154,14 +176,18 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyHeader {
             return Ok(Self(None));
         };
         let refused = |why: String| {
-            Problem::new(Kind::BadRequest, format!("the header idempotency-key {why}"))
+            Problem::new(
+                Kind::BadRequest,
+                format!("the header idempotency-key {why}"),
+            )
         };
         if values.next().is_some() {
             return Err(refused("is given twice: send one".to_owned()));
         }
         // A value that is no text is as wrong as the empty one.
         let key = value.to_str().unwrap_or("").parse();
-        key.map(|key| Self(Some(key))).map_err(|error| refused(format!("{error}")))
+        key.map(|key| Self(Some(key)))
+            .map_err(|error| refused(format!("{error}")))
     }
 }
 
@@ -171,7 +197,10 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyHeader {
 /// A problem that names the kind of id; what was sent is not echoed.
 pub fn id<T: FromStr<Err: fmt::Display>>(what: &str, text: &str) -> Result<T, Problem> {
     text.parse().map_err(|error| {
-        Problem::new(Kind::BadRequest, format!("the {what} in the path is refused: it {error}"))
+        Problem::new(
+            Kind::BadRequest,
+            format!("the {what} in the path is refused: it {error}"),
+        )
     })
 }
 
@@ -198,6 +227,10 @@ pub fn cell_id(text: &str) -> Result<Name, Problem> {
 pub fn limit(asked: Option<u32>) -> Result<usize, Problem> {
     match asked.unwrap_or(50) {
         n @ 1..=1000 => Ok(usize::try_from(n).unwrap_or(1000)),
-        _ => Err(Problem::field(Kind::BadRequest, "limit", "must lie between 1 and 1000")),
+        _ => Err(Problem::field(
+            Kind::BadRequest,
+            "limit",
+            "must lie between 1 and 1000",
+        )),
     }
 }

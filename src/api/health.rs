@@ -8,7 +8,7 @@ use vlad_wire::clock::SECOND;
 
 use super::App;
 use super::extract::NoQuery;
-use super::problem::{Kind, Problem};
+use super::problem::{Kind, Problem, ProblemDocument};
 
 /// The daemon lives.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -33,10 +33,10 @@ pub struct Ready {
 /// # Errors
 /// A problem document.
 #[utoipa::path(
-    get, path = "/healthz", tag = "daemon",
+    operation_id = "health", get, path = "/healthz", tag = "daemon",
     responses(
         (status = 200, description = "it lives", body = Health),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
@@ -54,12 +54,12 @@ pub async fn alive(State(app): State<App>, _: NoQuery) -> Result<Json<Health>, P
 /// # Errors
 /// A problem document; 503 with what is missing.
 #[utoipa::path(
-    get, path = "/readyz", tag = "daemon",
+    operation_id = "readiness", get, path = "/readyz", tag = "daemon",
     responses(
         (status = 200, description = "it takes tasks", body = Ready),
-        (status = 503, description = "it does not yet; `missing` says why", body = Problem,
+        (status = 503, description = "it does not yet; `missing` says why", body = ProblemDocument,
             content_type = "application/problem+json"),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
@@ -71,9 +71,14 @@ pub async fn ready(State(app): State<App>, _: NoQuery) -> Result<Json<Ready>, Pr
         missing.push("the gateway has shown no cell yet".to_owned());
     }
     if missing.is_empty() {
-        return Ok(Json(Ready { status: "ready".to_owned() }));
+        return Ok(Json(Ready {
+            status: "ready".to_owned(),
+        }));
     }
-    let detail = format!("wait, or see the daemon's log; missing: {}", missing.join("; "));
+    let detail = format!(
+        "wait, or see the daemon's log; missing: {}",
+        missing.join("; ")
+    );
     let mut problem = Problem::new(Kind::NotReady, detail);
     problem.missing = missing;
     Err(problem)
@@ -84,10 +89,10 @@ pub async fn ready(State(app): State<App>, _: NoQuery) -> Result<Json<Ready>, Pr
 /// # Errors
 /// A problem document.
 #[utoipa::path(
-    get, path = "/v1/openapi.json", tag = "daemon",
+    operation_id = "openapi", get, path = "/v1/openapi.json", tag = "daemon",
     responses(
         (status = 200, description = "the OpenAPI document", body = serde_json::Value),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]

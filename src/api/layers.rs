@@ -42,7 +42,10 @@ impl AnswerCounts {
 
     /// Gives the counts from `1xx` to `5xx`.
     pub fn read(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
+        let counts = self
+            .counts
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
         ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(counts)
     }
 }
@@ -52,7 +55,7 @@ pub async fn guard(State(app): State<App>, request: Request, next: Next) -> Resp
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = match admit(&request) {
         Err(problem) => {
-            warn!(%method, %path, status = problem.status, "refused a request");
+            warn!(%method, %path, why = problem.detail, "refused a request");
             problem.into_response()
         }
         Ok(()) => match tokio::time::timeout(
@@ -88,17 +91,26 @@ fn admit(request: &Request) -> Result<(), Problem> {
         };
         Problem::new(kind, refusal.to_string())
     })?;
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let length = declared.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    let length = declared
+        .and_then(|text| text.parse::<u64>().ok())
+        .unwrap_or(0);
     if u64::try_from(BODY_MAX).is_ok_and(|max| max < length) {
-        return Err(Problem::new(Kind::TooLarge, "the body is longer than 1 MiB: shorten it"));
+        return Err(Problem::new(
+            Kind::TooLarge,
+            "the body is longer than 1 MiB: shorten it",
+        ));
     }
     Ok(())
 }
 
 fn add_headers(headers: &mut HeaderMap) {
     let mut set = |name: header::HeaderName, value: &'static str| {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     };
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
@@ -109,7 +121,10 @@ fn add_headers(headers: &mut HeaderMap) {
 
 /// Answers for a path that does not exist.
 pub async fn unknown_path() -> Problem {
-    Problem::new(Kind::NotFound, "there is no such path: /v1/openapi.json lists them all")
+    Problem::new(
+        Kind::NotFound,
+        "there is no such path: /v1/openapi.json lists them all",
+    )
 }
 
 /// Answers for a method that a path does not take.

@@ -12,17 +12,18 @@ use vlad_safety::mode::Mode;
 use super::App;
 use super::dto::cell::Counters;
 use super::extract::NoQuery;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemDocument};
 
 /// Gives all metrics.
 ///
 /// # Errors
 /// A problem document.
 #[utoipa::path(
+    operation_id = "metrics",
     get, path = "/metrics", tag = "daemon",
     responses(
         (status = 200, description = "Prometheus text", body = String, content_type = "text/plain"),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
@@ -35,7 +36,10 @@ pub async fn show(State(app): State<App>, _: NoQuery) -> Result<Response, Proble
         roles(&mut page, &snapshot);
     }
     streams(&mut page, &app);
-    let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    let headers = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
     Ok((headers, page.text).into_response())
 }
 
@@ -67,26 +71,46 @@ impl Page {
 }
 
 fn daemon(page: &mut Page, app: &App) {
-    page.family("vlad_build_info", "gauge", "1, with the package version as label.");
+    page.family(
+        "vlad_build_info",
+        "gauge",
+        "1, with the package version as label.",
+    );
     page.sample("vlad_build_info", &[("version", &app.state.version)], 1);
     page.family("vlad_ready", "gauge", "1 if the daemon takes tasks.");
     let ready = app.state.desk.snapshot().readiness.missing.is_empty();
     page.sample("vlad_ready", &[], u8::from(ready));
-    page.family("vlad_http_answers_total", "counter", "HTTP answers by class of status.");
+    page.family(
+        "vlad_http_answers_total",
+        "counter",
+        "HTTP answers by class of status.",
+    );
     for (class, count) in app.answers.read() {
         page.sample("vlad_http_answers_total", &[("class", &class)], count);
     }
-    page.family("vlad_events_missed_total", "counter", "Events that slow readers missed.");
+    page.family(
+        "vlad_events_missed_total",
+        "counter",
+        "Events that slow readers missed.",
+    );
     let missed = app.events_missed.load(Ordering::Relaxed);
     page.sample("vlad_events_missed_total", &[], missed);
 }
 
 fn cells(page: &mut Page, snapshot: &Snapshot) {
-    page.family("vlad_guard_mode", "gauge", "1 for the guard's mode, 0 for the others.");
+    page.family(
+        "vlad_guard_mode",
+        "gauge",
+        "1 for the guard's mode, 0 for the others.",
+    );
     for cell in &snapshot.cells {
         for mode in Mode::ALL {
             let labels: [(&str, &dyn Display); 2] = [("cell", &cell.id), ("mode", &mode)];
-            page.sample("vlad_guard_mode", &labels, u8::from(cell.mode == Some(mode)));
+            page.sample(
+                "vlad_guard_mode",
+                &labels,
+                u8::from(cell.mode == Some(mode)),
+            );
         }
     }
     page.family("vlad_cell_ready", "gauge", "1 if the cell takes tasks.");
@@ -99,11 +123,23 @@ fn cells(page: &mut Page, snapshot: &Snapshot) {
         let busy = u8::from(cell.task.is_some());
         page.sample("vlad_cell_busy", &[("cell", &cell.id)], busy);
     }
-    page.family("vlad_ticks_per_second", "gauge", "Policy ticks played in the last second.");
+    page.family(
+        "vlad_ticks_per_second",
+        "gauge",
+        "Policy ticks played in the last second.",
+    );
     for cell in &snapshot.cells {
-        page.sample("vlad_ticks_per_second", &[("cell", &cell.id)], number(cell.ticks_per_s));
+        page.sample(
+            "vlad_ticks_per_second",
+            &[("cell", &cell.id)],
+            number(cell.ticks_per_s),
+        );
     }
-    page.family("vlad_guard_total", "counter", "What the guard accepted, refused or changed.");
+    page.family(
+        "vlad_guard_total",
+        "counter",
+        "What the guard accepted, refused or changed.",
+    );
     for cell in &snapshot.cells {
         for (what, count) in Counters::from(cell.counters).named() {
             let labels: [(&str, &dyn Display); 2] = [("cell", &cell.id), ("what", &what)];
@@ -117,7 +153,11 @@ fn roles(page: &mut Page, snapshot: &Snapshot) {
         let cells = snapshot.cells.iter();
         cells.flat_map(|cell| cell.roles.iter().map(move |role| (cell, role)))
     };
-    page.family("vlad_role_alive", "gauge", "1 if the role's heartbeats are fresh.");
+    page.family(
+        "vlad_role_alive",
+        "gauge",
+        "1 if the role's heartbeats are fresh.",
+    );
     for (cell, role) in roles() {
         let labels: [(&str, &dyn Display); 2] = [("cell", &cell.id), ("role", &role.role)];
         page.sample("vlad_role_alive", &labels, u8::from(role.alive));
@@ -127,7 +167,11 @@ fn roles(page: &mut Page, snapshot: &Snapshot) {
         let labels: [(&str, &dyn Display); 2] = [("cell", &cell.id), ("role", &role.role)];
         page.sample("vlad_role_fit", &labels, u8::from(role.unfit.is_none()));
     }
-    page.family("vlad_heartbeat_age_ms", "gauge", "Age of the role's newest heartbeat.");
+    page.family(
+        "vlad_heartbeat_age_ms",
+        "gauge",
+        "Age of the role's newest heartbeat.",
+    );
     for (cell, role) in roles() {
         let labels: [(&str, &dyn Display); 2] = [("cell", &cell.id), ("role", &role.role)];
         page.sample("vlad_heartbeat_age_ms", &labels, number(role.age_ms));
@@ -136,12 +180,20 @@ fn roles(page: &mut Page, snapshot: &Snapshot) {
         let cells = snapshot.cells.iter();
         cells.flat_map(|cell| cell.streams.iter().map(move |stream| (cell, stream)))
     };
-    page.family("vlad_stream_rate_hz", "gauge", "Messages per second as the gateway gets them.");
+    page.family(
+        "vlad_stream_rate_hz",
+        "gauge",
+        "Messages per second as the gateway gets them.",
+    );
     for (cell, stream) in streams() {
         let labels: [(&str, &dyn Display); 2] = [("cell", &cell.id), ("stream", &stream.key)];
         page.sample("vlad_stream_rate_hz", &labels, number(stream.rate_hz));
     }
-    page.family("vlad_stream_age_ms", "gauge", "Age of the newest message, from its sampling.");
+    page.family(
+        "vlad_stream_age_ms",
+        "gauge",
+        "Age of the newest message, from its sampling.",
+    );
     for (cell, stream) in streams() {
         let labels: [(&str, &dyn Display); 2] = [("cell", &cell.id), ("stream", &stream.key)];
         page.sample("vlad_stream_age_ms", &labels, number(stream.age_ms));
@@ -151,16 +203,34 @@ fn roles(page: &mut Page, snapshot: &Snapshot) {
 fn streams(page: &mut Page, app: &App) {
     let rows = app.state.bus.counters();
     let families = [
-        ("vlad_stream_received_total", "Messages that reached a reader of this process."),
-        ("vlad_stream_malformed_total", "Of these, dropped as malformed or oversized."),
-        ("vlad_stream_overwritten_total", "Of these, dropped for newer ones before being read."),
+        (
+            "vlad_stream_received_total",
+            "Messages that reached a reader of this process.",
+        ),
+        (
+            "vlad_stream_malformed_total",
+            "Of these, dropped as malformed or oversized.",
+        ),
+        (
+            "vlad_stream_overwritten_total",
+            "Of these, dropped for newer ones before being read.",
+        ),
         ("vlad_stream_put_total", "Messages handed to the link."),
-        ("vlad_stream_put_failed_total", "Messages that could not be handed to the link."),
+        (
+            "vlad_stream_put_failed_total",
+            "Messages that could not be handed to the link.",
+        ),
     ];
     for (i, (family, help)) in families.into_iter().enumerate() {
         page.family(family, "counter", help);
         for (key, row) in &rows {
-            let values = [row.received, row.malformed, row.overwritten, row.put, row.put_failed];
+            let values = [
+                row.received,
+                row.malformed,
+                row.overwritten,
+                row.put,
+                row.put_failed,
+            ];
             let value = values.get(i).copied().unwrap_or(0);
             page.sample(family, &[("stream", key)], value);
         }
@@ -172,7 +242,11 @@ fn number(x: f64) -> String {
     if x.is_nan() {
         "NaN".to_owned()
     } else if x.is_infinite() {
-        if 0.0 < x { "+Inf".to_owned() } else { "-Inf".to_owned() }
+        if 0.0 < x {
+            "+Inf".to_owned()
+        } else {
+            "-Inf".to_owned()
+        }
     } else {
         x.to_string()
     }

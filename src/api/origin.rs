@@ -28,16 +28,24 @@ pub enum Refusal {
 /// [`Refusal`] with the first check that failed.
 pub fn check(headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
     let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next().and_then(|value| value.to_str().ok()).ok_or(Refusal::NoHost)?;
+    let host = hosts
+        .next()
+        .and_then(|value| value.to_str().ok())
+        .ok_or(Refusal::NoHost)?;
     if hosts.next().is_some() {
         return Err(Refusal::NoHost);
     }
-    let target = uri.authority().map_or(host, axum::http::uri::Authority::as_str);
+    let target = uri
+        .authority()
+        .map_or(host, axum::http::uri::Authority::as_str);
     if !is_loopback(host) || !is_loopback(target) {
         return Err(Refusal::ForeignHost);
     }
     for origin in headers.get_all(header::ORIGIN) {
-        if !origin.to_str().is_ok_and(|origin| same_origin(origin, host)) {
+        if !origin
+            .to_str()
+            .is_ok_and(|origin| same_origin(origin, host))
+        {
             return Err(Refusal::ForeignOrigin);
         }
     }
@@ -54,7 +62,11 @@ fn same_origin(origin: &str, host: &str) -> bool {
     let Some(authority) = origin.strip_prefix("http://") else {
         return false;
     };
-    let plain = |text: &str| text.strip_suffix(":80").unwrap_or(text).to_ascii_lowercase();
+    let plain = |text: &str| {
+        text.strip_suffix(":80")
+            .unwrap_or(text)
+            .to_ascii_lowercase()
+    };
     plain(authority) == plain(host)
 }
 
@@ -63,8 +75,13 @@ fn is_loopback(authority: &str) -> bool {
     if !port.is_empty() && port.parse::<u16>().is_err() {
         return false;
     }
-    if let Some(v6) = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return v6.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback());
+    if let Some(v6) = name
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        return v6
+            .parse::<Ipv6Addr>()
+            .is_ok_and(|address| address.is_loopback());
     }
     let v4 = name.parse::<Ipv4Addr>();
     v4.is_ok_and(|address| address.is_loopback()) || name.eq_ignore_ascii_case("localhost")
@@ -92,8 +109,14 @@ mod tests {
 
     #[test]
     fn loopback_names_may_come_in() {
-        for host in ["127.0.0.1:8640", "127.9.9.9", "localhost:1", "LOCALHOST", "[::1]:8640", "[::1]"]
-        {
+        for host in [
+            "127.0.0.1:8640",
+            "127.9.9.9",
+            "localhost:1",
+            "LOCALHOST",
+            "[::1]:8640",
+            "[::1]",
+        ] {
             assert_eq!(judge(&[("host", host)]), Ok(()), "{host}");
         }
     }
@@ -111,7 +134,11 @@ mod tests {
             "127.0.0.1@example.com",
             "",
         ] {
-            assert_eq!(judge(&[("host", host)]), Err(Refusal::ForeignHost), "{host}");
+            assert_eq!(
+                judge(&[("host", host)]),
+                Err(Refusal::ForeignHost),
+                "{host}"
+            );
         }
         assert_eq!(judge(&[]), Err(Refusal::NoHost));
         let two = [("host", "localhost"), ("host", "localhost")];
@@ -126,7 +153,10 @@ mod tests {
     fn only_the_own_origin_may_send() {
         let host = ("host", "127.0.0.1:8640");
         assert_eq!(judge(&[host, ("origin", "http://127.0.0.1:8640")]), Ok(()));
-        assert_eq!(judge(&[("host", "localhost"), ("origin", "http://localhost:80")]), Ok(()));
+        assert_eq!(
+            judge(&[("host", "localhost"), ("origin", "http://localhost:80")]),
+            Ok(())
+        );
         for origin in [
             "http://example.com",
             "https://127.0.0.1:8640",
@@ -144,10 +174,17 @@ mod tests {
     #[test]
     fn a_foreign_page_is_known_by_its_fetch_site() {
         let host = ("host", "127.0.0.1:8640");
-        for (site, fine) in
-            [("same-origin", true), ("none", true), ("cross-site", false), ("same-site", false)]
-        {
-            assert_eq!(judge(&[host, ("sec-fetch-site", site)]).is_ok(), fine, "{site}");
+        for (site, fine) in [
+            ("same-origin", true),
+            ("none", true),
+            ("cross-site", false),
+            ("same-site", false),
+        ] {
+            assert_eq!(
+                judge(&[host, ("sec-fetch-site", site)]).is_ok(),
+                fine,
+                "{site}"
+            );
         }
     }
 }

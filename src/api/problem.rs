@@ -10,9 +10,22 @@ use vlad_actors::gateway::desk::DeskError;
 /// The media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// What went wrong, for machines (`type`, `status`, `errors`) and for people (`title`, `detail`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+/// What went wrong; as an answer it is a [`ProblemDocument`].
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
+    /// Kind, which has the status.
+    pub kind: Kind,
+    /// What happened here, and what to do about it.
+    pub detail: String,
+    /// The fields that were refused.
+    pub errors: Vec<FieldError>,
+    /// What is missing until the daemon is ready.
+    pub missing: Vec<String>,
+}
+
+/// What went wrong, for machines (`type`, `status`, `errors`) and for people (`title`, `detail`).
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ProblemDocument {
     /// Kind of the problem; a name that does not change, not an address.
     #[serde(rename = "type")]
     #[schema(example = "urn:vlad:problem:not-found")]
@@ -25,9 +38,11 @@ pub struct Problem {
     pub detail: String,
     /// The fields that were refused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub errors: Vec<FieldError>,
     /// What is missing until the daemon is ready.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub missing: Vec<String>,
 }
 
@@ -77,29 +92,47 @@ impl Kind {
             Self::BadRequest => (StatusCode::BAD_REQUEST, "bad-request", "malformed request"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "foreign origin or host"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "not found"),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "method not allowed")
-            }
-            Self::RequestTimeout => {
-                (StatusCode::REQUEST_TIMEOUT, "request-timeout", "the request came too slowly")
-            }
-            Self::Conflict => (StatusCode::CONFLICT, "conflict", "the state does not allow it"),
-            Self::KeyReused => {
-                (StatusCode::CONFLICT, "idempotency-key-reused", "idempotency key was used before")
-            }
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "method not allowed",
+            ),
+            Self::RequestTimeout => (
+                StatusCode::REQUEST_TIMEOUT,
+                "request-timeout",
+                "the request came too slowly",
+            ),
+            Self::Conflict => (
+                StatusCode::CONFLICT,
+                "conflict",
+                "the state does not allow it",
+            ),
+            Self::KeyReused => (
+                StatusCode::CONFLICT,
+                "idempotency-key-reused",
+                "idempotency key was used before",
+            ),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "body too large"),
-            Self::MediaType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "body is not declared as JSON")
-            }
-            Self::InvalidFields => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "invalid-fields", "fields were refused")
-            }
-            Self::Internal => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "the daemon failed")
-            }
-            Self::Unavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the daemon cannot do it now")
-            }
+            Self::MediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "media-type",
+                "body is not declared as JSON",
+            ),
+            Self::InvalidFields => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid-fields",
+                "fields were refused",
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "the daemon failed",
+            ),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "the daemon cannot do it now",
+            ),
             Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not-ready", "not ready"),
         }
     }
@@ -108,11 +141,8 @@ impl Kind {
 impl Problem {
     /// Gives a problem; `detail` says what happened and what to do.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        let (status, name, title) = kind.row();
         Self {
-            kind: format!("urn:vlad:problem:{name}"),
-            title: title.to_owned(),
-            status: status.as_u16(),
+            kind,
             detail: detail.into(),
             errors: Vec::new(),
             missing: Vec::new(),
@@ -123,13 +153,19 @@ impl Problem {
     pub fn field(kind: Kind, field: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         let mut problem = Self::new(kind, format!("field {field}: {detail}"));
-        problem.errors.push(FieldError { field: field.to_owned(), detail });
+        problem.errors.push(FieldError {
+            field: field.to_owned(),
+            detail,
+        });
         problem
     }
 
     /// Gives the problem of something that does not exist.
     pub fn not_found(what: &str, id: &str) -> Self {
-        Self::new(Kind::NotFound, format!("there is no {what} {id}: list them to see which exist"))
+        Self::new(
+            Kind::NotFound,
+            format!("there is no {what} {id}: list them to see which exist"),
+        )
     }
 }
 
@@ -153,10 +189,20 @@ impl From<DeskError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(self)).into_response();
+        let (status, name, title) = self.kind.row();
+        let document = ProblemDocument {
+            kind: format!("urn:vlad:problem:{name}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.detail,
+            errors: self.errors,
+            missing: self.missing,
+        };
+        let mut response = (status, Json(document)).into_response();
         let media_type = HeaderValue::from_static(MEDIA_TYPE);
-        response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, media_type);
         response
     }
 }

@@ -9,19 +9,18 @@ use vlad_task::submit::Submission;
 use vlad_wire::msg::command::Signature;
 
 use super::App;
-use super::dto::task::{
-    CancelRequest, Task, TaskFilter, TaskList, TaskSubmission, VerdictRequest,
-};
+use super::dto::task::{CancelRequest, Task, TaskFilter, TaskList, TaskSubmission, VerdictRequest};
 use super::extract::{
     JsonBody, KeyHeader, NoQuery, OptionalJsonBody, QueryParams, Segments, limit, task_id,
 };
-use super::problem::Problem;
+use super::problem::{Problem, ProblemDocument};
 
 /// Takes a task; it is durable before the answer.
 ///
 /// # Errors
 /// A problem document.
 #[utoipa::path(
+    operation_id = "submit_task",
     post, path = "/v1/tasks", tag = "tasks", request_body = TaskSubmission,
     params((
         "Idempotency-Key" = Option<String>, Header,
@@ -32,7 +31,7 @@ use super::problem::Problem;
         (status = 201, description = "taken", body = Task,
             headers(("Location" = String, description = "path of the task"))),
         (status = 200, description = "taken before under the same key", body = Task),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
@@ -44,7 +43,11 @@ pub async fn submit(
 ) -> Result<Response, Problem> {
     app.state.desk.cell(&submission.cell)?;
     let submitted = app.state.desk.submit(submission, key).await?;
-    let status = if submitted.repeated { StatusCode::OK } else { StatusCode::CREATED };
+    let status = if submitted.repeated {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
     let task = Task::from(&submitted.record);
     let path = format!("/v1/tasks/{}", task.id);
     let mut response = (status, Json(task)).into_response();
@@ -59,10 +62,11 @@ pub async fn submit(
 /// # Errors
 /// A problem document.
 #[utoipa::path(
+    operation_id = "list_tasks",
     get, path = "/v1/tasks", tag = "tasks", params(TaskFilter),
     responses(
         (status = 200, description = "a page", body = TaskList),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
@@ -88,11 +92,12 @@ pub async fn list(
 /// # Errors
 /// A problem document.
 #[utoipa::path(
+    operation_id = "show_task",
     get, path = "/v1/tasks/{id}", tag = "tasks",
     params(("id" = String, Path, description = "the task's id")),
     responses(
         (status = 200, description = "the task", body = Task),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
@@ -110,12 +115,13 @@ pub async fn show(
 /// # Errors
 /// A problem document; 409 if it has ended.
 #[utoipa::path(
+    operation_id = "cancel_task",
     post, path = "/v1/tasks/{id}/cancel", tag = "tasks",
     request_body(content = Option<CancelRequest>, description = "may be left out"),
     params(("id" = String, Path, description = "the task's id")),
     responses(
         (status = 200, description = "cancelled, or cancelling while the robot stops", body = Task),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
@@ -135,11 +141,12 @@ pub async fn cancel(
 /// # Errors
 /// A problem document; 409 if its state takes none.
 #[utoipa::path(
+    operation_id = "verdict_task",
     post, path = "/v1/tasks/{id}/verdict", tag = "tasks", request_body = VerdictRequest,
     params(("id" = String, Path, description = "the task's id")),
     responses(
         (status = 200, description = "the task after it", body = Task),
-        (status = "default", description = "refused", body = Problem,
+        (status = "default", description = "refused", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
 )]
@@ -150,7 +157,10 @@ pub async fn verdict(
     JsonBody(request): JsonBody<VerdictRequest>,
 ) -> Result<Json<Task>, Problem> {
     let id = task_id(&id)?;
-    let by = Signature { operator: request.operator, reason: request.reason };
+    let by = Signature {
+        operator: request.operator,
+        reason: request.reason,
+    };
     let record = app.state.desk.verdict(id, request.result, by).await?;
     Ok(Json(Task::from(&record)))
 }

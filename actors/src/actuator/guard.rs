@@ -103,6 +103,7 @@ pub struct Guard {
     velocity: Vec<f64>,
     measured: Measured,
     still_since_ns: Option<u64>,
+    blind_since_ns: Option<u64>,
     late_in_row: u32,
     counters: GuardCounters,
     notices: Vec<Notice>,
@@ -134,6 +135,7 @@ impl Guard {
             velocity: vec![0.0; n_dofs],
             measured: found.clone(),
             still_since_ns: None,
+            blind_since_ns: None,
             late_in_row: 0,
             counters: GuardCounters::default(),
             notices: Vec::new(),
@@ -143,9 +145,9 @@ impl Guard {
     }
 
     /// Runs one servo tick: everything due by time, then one command. `None` as sample means that
-    /// the robot could not be read.
+    /// the robot could not be read; a sample with numbers that are none counts as the same.
     pub fn servo(&mut self, beat: Beat, sample: Option<&Measured>) -> Executed {
-        match sample {
+        match sample.filter(|sample| self.is_sound(sample)) {
             Some(sample) => self.measured.clone_from(sample),
             None => self.apply(Event::RobotError, beat.now_ns),
         }
@@ -221,7 +223,7 @@ impl Guard {
         self.still_since_ns
     }
 
-    /// Speeds of the measured state.
+    /// The newest sound sample.
     pub fn measured(&self) -> &Measured {
         &self.measured
     }
@@ -265,16 +267,21 @@ impl Guard {
             self.lease = None;
             self.apply(Event::LeaseLost, now_ns);
         }
-        let waited = |ms: u32| u64::from(ms) * MS <= now_ns.saturating_sub(self.since_ns);
-        let (unfit, thought) =
-            (waited(self.config.unfit_timeout_ms), waited(self.config.think_timeout_ms));
-        if !self.watch.sees(now_ns, self.config.silence_ns()) {
+        if self.watch.sees(now_ns, self.config.silence_ns()) {
+            self.blind_since_ns = None;
+        } else {
+            let blind_since_ns = *self.blind_since_ns.get_or_insert(now_ns);
             self.apply(Event::Unfit, now_ns);
-            if unfit {
+            // Counted from the hold at the earliest: an idle cell may be blind for as long as it likes.
+            let since_ns = blind_since_ns.max(self.since_ns);
+            if u64::from(self.config.unfit_timeout_ms) * MS <= now_ns.saturating_sub(since_ns) {
                 self.apply(Event::UnfitTimedOut, now_ns);
             }
         }
-        if thought && self.state.mode == Mode::Hold {
+        let held_ns = now_ns.saturating_sub(self.since_ns);
+        if self.state.mode == Mode::Hold
+            && u64::from(self.config.think_timeout_ms) * MS <= held_ns
+        {
             self.apply(Event::ThinkTimedOut, now_ns);
         }
     }
@@ -325,10 +332,16 @@ impl Guard {
         let mut flags = if follows { 0 } else { flag::STOP };
         let dofs = self.shape.limits.iter().zip(&mut self.command).zip(&mut self.velocity);
         for (dof, ((limits, command), velocity)) in dofs.enumerate() {
+            let slower = brake(limits, *velocity, dt_s);
+            if !follows && slower == 0.0 {
+                // Whoever stands stays, also outside the limits: only a chunk walks back from there.
+                *velocity = 0.0;
+                continue;
+            }
             let target = if follows {
                 self.segment.at(dof, self.step, self.shape.servo_per_tick)
             } else {
-                *command + brake(limits, *velocity, dt_s) * dt_s
+                *command + slower * dt_s
             };
             let (admitted, changed) = admit(limits, *command, target, dt_s);
             *velocity = (admitted - *command) / dt_s;
@@ -338,6 +351,13 @@ impl Guard {
         let clamped = flag::POSITION_CLAMPED | flag::SPEED_CLAMPED | flag::NOT_FINITE;
         self.counters.clamped += u64::from(flags & clamped != 0);
         flags
+    }
+
+    fn is_sound(&self, sample: &Measured) -> bool {
+        let sound = |list: &[f64]| {
+            list.len() == self.shape.limits.len() && list.iter().all(|x| x.is_finite())
+        };
+        sound(&sample.position) && sound(&sample.velocity)
     }
 
     fn note_lateness(&mut self, beat: Beat) -> u32 {

@@ -133,6 +133,9 @@ impl ServoLoop {
             velocity: vec![0.0; n_dofs],
         };
         robot.read(&mut measured)?;
+        if !measured.position.iter().all(|x| x.is_finite()) {
+            return Err(RobotError::Driver("it measures a position that is no number".to_owned()));
+        }
         let (in_tx, inbound) = sync_channel(INBOUND_MAX);
         let (outbound, out_rx) = sync_channel(OUTBOUND_MAX);
         let guard = Guard::new(cell, config, shape, &measured);

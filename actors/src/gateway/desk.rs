@@ -3,6 +3,7 @@
 //! Orders wait in one bounded queue; the gateway's thread takes them between two steps. An order
 //! that is not answered in time is an error, never a silent success.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -121,6 +122,9 @@ pub struct DeskServer {
     /// All events.
     pub events: broadcast::Sender<NumberedEvent>,
 }
+
+/// The gateway's end as it outlives a gateway: a restarted one takes it over.
+pub type SharedDeskServer = Arc<Mutex<DeskServer>>;
 
 /// The handle that REST holds.
 #[derive(Debug, Clone)]

@@ -33,8 +33,13 @@ pub mod flag {
 /// Gives the position that one motor is told, and which [`flag`]s apply.
 ///
 /// `last` is the command before, `dt_s` the servo period. The result lies within `speed_max * dt_s`
-/// of `last`, and within the position limits if `last` does.
+/// of `last`, and within the position limits if `last` does. Where no such reach can be computed
+/// (`last` or the reach is not finite, or the reach is negative) the result is `last` itself.
 pub fn admit(limits: &Limits, last: f64, target: f64, dt_s: f64) -> (f64, u32) {
+    let reach = limits.speed_max * dt_s;
+    if !(last.is_finite() && reach.is_finite() && 0.0 <= reach) {
+        return (last, flag::NOT_FINITE);
+    }
     let mut flags = 0;
     let wanted = if target.is_finite() {
         target
@@ -43,10 +48,9 @@ pub fn admit(limits: &Limits, last: f64, target: f64, dt_s: f64) -> (f64, u32) {
         last
     };
     let inside = wanted.clamp(limits.min, limits.max);
-    if inside.to_bits() != wanted.to_bits() && inside < wanted || wanted < inside {
+    if inside < wanted || wanted < inside {
         flags |= flag::POSITION_CLAMPED;
     }
-    let reach = limits.speed_max * dt_s;
     let command = inside.clamp(last - reach, last + reach);
     if command < inside || inside < command {
         flags |= flag::SPEED_CLAMPED;
@@ -54,11 +58,15 @@ pub fn admit(limits: &Limits, last: f64, target: f64, dt_s: f64) -> (f64, u32) {
     (command, flags)
 }
 
-/// Gives the speed after one servo period of braking at the limits' deceleration.
+/// Gives the speed after one servo period of braking at the limits' deceleration: never faster than
+/// `speed`, never beyond standstill.
 pub fn brake(limits: &Limits, speed: f64, dt_s: f64) -> f64 {
     if !speed.is_finite() {
         return 0.0;
     }
-    let slower = (speed.abs() - limits.deceleration * dt_s).max(0.0);
+    let slower = (speed.abs() - limits.deceleration * dt_s).max(0.0).min(speed.abs());
     slower.copysign(speed)
 }
+
+#[cfg(test)]
+mod tests;

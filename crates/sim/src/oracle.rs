@@ -40,7 +40,11 @@ impl Oracle for SimOracle {
     fn judge(&mut self, instruction: &Instruction) -> Judgement {
         let world = self.world.lock();
         let scene = world.scene().toml();
-        let colours: Vec<&str> = scene.blocks.iter().map(|block| block.colour.word()).collect();
+        let colours: Vec<&str> = scene
+            .blocks
+            .iter()
+            .map(|block| block.colour.word())
+            .collect();
         let sides: Vec<&str> = scene.trays.iter().map(|tray| tray.side.word()).collect();
         let task = match task::parse(instruction.as_str(), &colours, &sides) {
             Ok(task) => task,
@@ -50,7 +54,10 @@ impl Oracle for SimOracle {
         let block = blocks
             .into_iter()
             .find(|(block, _)| block.colour.word() == task.colour);
-        let tray = scene.trays.iter().find(|tray| tray.side.word() == task.side);
+        let tray = scene
+            .trays
+            .iter()
+            .find(|tray| tray.side.word() == task.side);
         let (Some((block, motion)), Some(tray)) = (block, tray) else {
             return judgement(Outcome::Lost, "the scene has no such block or tray");
         };
@@ -83,7 +90,10 @@ fn judge(world: &World, block: &BlockToml, motion: &Motion, tray: &TrayToml) -> 
     if !rests {
         return open(format!("the {colour} block does not rest yet"));
     }
-    judgement(Outcome::Done, &format!("the {colour} block rests in the {side} tray"))
+    judgement(
+        Outcome::Done,
+        &format!("the {colour} block rests in the {side} tray"),
+    )
 }
 
 fn inside(tray: &TrayToml, motion: &Motion) -> bool {
@@ -109,10 +119,21 @@ fn judgement(outcome: Outcome, reason: &str) -> Judgement {
 /// the box's.
 fn truth(scene: &Scene, blocks: impl Iterator<Item = Motion>) -> Vec<TrueObject> {
     let table_m = scene.toml().table.height_m;
-    let blocks = scene.toml().blocks.iter().zip(blocks).map(|(block, motion)| {
-        let name = block.name.as_str();
-        object(name, "block", block.colour.word(), &motion.pose, [block.size_m; 3])
-    });
+    let blocks = scene
+        .toml()
+        .blocks
+        .iter()
+        .zip(blocks)
+        .map(|(block, motion)| {
+            let name = block.name.as_str();
+            object(
+                name,
+                "block",
+                block.colour.word(),
+                &motion.pose,
+                [block.size_m; 3],
+            )
+        });
     let trays = scene.toml().trays.iter().map(|tray| {
         let ([x, y], [size_x, size_y]) = (tray.centre_m, tray.size_m);
         let pose = Pose {
@@ -127,7 +148,13 @@ fn truth(scene: &Scene, blocks: impl Iterator<Item = Motion>) -> Vec<TrueObject>
 }
 
 /// `None` if a word is no name, which the scene's checks and the enums of its words exclude.
-fn object(name: &str, kind: &str, label: &str, pose: &Pose, size_m: [f64; 3]) -> Option<TrueObject> {
+fn object(
+    name: &str,
+    kind: &str,
+    label: &str,
+    pose: &Pose,
+    size_m: [f64; 3],
+) -> Option<TrueObject> {
     Some(TrueObject {
         name: Name::new(name).ok()?,
         kind: Name::new(kind).ok()?,

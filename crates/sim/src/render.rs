@@ -3,7 +3,7 @@
 //! A picture is a function of the stage, the snapshot and the lens, bit for bit. It costs about two
 //! milliseconds at 256×256 and grows with the number of pixels.
 
-use vlad_safety::kinematics::{Pose, Vec3, cross, dot, norm, sub};
+use vlad_safety::kinematics::{Pose, Vec3};
 
 use crate::world::Snapshot;
 
@@ -11,11 +11,9 @@ pub mod mesh;
 mod raster;
 pub mod stage;
 
-use raster::{Canvas, Corner, Paint};
+use raster::{Canvas, Corner, Paint, SAMPLES};
 use stage::{Item, Stage};
 
-/// Samples along each edge of a pixel.
-const SAMPLES: usize = 2;
 /// Nothing nearer than this is drawn, metres: less than a fingertip before a wrist camera.
 const NEAR_M: f32 = 0.01;
 
@@ -45,7 +43,6 @@ impl Lens {
 
 /// Draws pictures of one size; keeps its buffers between them.
 pub struct Renderer {
-    width: usize,
     height: usize,
     canvas: Canvas,
     /// Vertices of the item at hand, in the camera's frame, with their brightness.
@@ -67,11 +64,8 @@ impl View {
         }
     }
 
-    fn apply(&self, [x, y, z]: [f32; 3]) -> [f32; 3] {
-        std::array::from_fn(|i| {
-            let [a, b, c] = self.rotation[i];
-            a * x + b * y + c * z + self.position[i]
-        })
+    fn apply(&self, point: [f32; 3]) -> [f32; 3] {
+        std::array::from_fn(|i| inner(self.rotation[i], point) + self.position[i])
     }
 }
 
@@ -80,9 +74,8 @@ impl Renderer {
     pub fn new(width: u16, height: u16) -> Self {
         let (width, height) = (usize::from(width), usize::from(height));
         Self {
-            width,
             height,
-            canvas: Canvas::new(width * SAMPLES, height * SAMPLES),
+            canvas: Canvas::new(width, height),
             corners: Vec::new(),
         }
     }
@@ -98,7 +91,7 @@ impl Renderer {
         for item in stage.items().iter().filter(|item| item.casts_shadow) {
             self.shade(stage, item, at, &camera_from_world);
         }
-        self.canvas.resolve(self.width, self.height, SAMPLES, pixels);
+        self.canvas.resolve(pixels);
     }
 
     fn draw(&mut self, stage: &Stage, item: &Item, at: &Snapshot, camera_from_world: &Pose) {
@@ -110,6 +103,8 @@ impl Renderer {
         let light = light.map(|x| x as f32);
         let up = world_from_item.inverse().rotate([0.0, 0.0, 1.0]);
         let up = up.map(|x| x as f32);
+        let strongest = item.rgb.into_iter().fold(1, u8::max);
+        let brightest = 255.0 / f32::from(strongest);
         let mesh = &stage.meshes()[item.mesh];
         self.corners.clear();
         self.corners.extend(mesh.corners.iter().map(|corner| {
@@ -118,7 +113,7 @@ impl Renderer {
             let sky = 0.5 + 0.5 * inner(corner.normal, up);
             Corner {
                 at: view.apply(corner.at),
-                bright: 0.36 + 0.22 * sky + 0.50 * lit,
+                bright: (0.44 + 0.20 * sky + 0.44 * lit).min(brightest),
             }
         }));
         let paint = if item.takes_shadow {
@@ -205,7 +200,8 @@ fn inner(a: [f32; 3], b: [f32; 3]) -> f32 {
 
 /// Whether a triangle, counter-clockwise seen from outside, shows its outside to the camera.
 fn faces([a, b, c]: &[Corner; 3]) -> bool {
-    let wide = |corner: &Corner| corner.at.map(f64::from);
-    let normal = cross(sub(wide(b), wide(a)), sub(wide(c), wide(a)));
-    dot(normal, wide(a)) < 0.0 && 0.0 < norm(normal)
+    let off = |corner: &Corner| -> [f32; 3] { std::array::from_fn(|i| corner.at[i] - a.at[i]) };
+    let ([ux, uy, uz], [vx, vy, vz]) = (off(b), off(c));
+    let normal = [uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx];
+    inner(normal, a.at) < 0.0
 }

@@ -288,9 +288,16 @@ fn on_table(table: &TableToml, centre_m: [f64; 2], size_m: [f64; 2]) -> bool {
     })
 }
 
+/// Whether two rectangles, given as centre and edge lengths, have an area in common.
+fn overlap(a: ([f64; 2], [f64; 2]), b: ([f64; 2], [f64; 2])) -> bool {
+    (0..2).all(|axis| (a.0[axis] - b.0[axis]).abs() < f64::midpoint(a.1[axis], b.1[axis]))
+}
+
 fn check_tray(toml: &SceneToml, idx: usize, tray: &TrayToml) -> Result<(), SceneError> {
     let field = |name: &str| format!("trays[{idx}].{name}");
-    let earlier = toml.trays[..idx].iter().any(|other| other.side == tray.side);
+    let earlier = toml.trays[..idx]
+        .iter()
+        .any(|other| other.side == tray.side);
     demand(!earlier, &field("side"), "is used twice")?;
     demand(
         tray.size_m.iter().all(|x| within(*x, 0.08, 1.0)),
@@ -307,13 +314,15 @@ fn check_tray(toml: &SceneToml, idx: usize, tray: &TrayToml) -> Result<(), Scene
         &field("wall_height_m"),
         "must lie between 0.005 and 0.1 m",
     )?;
-    let apart = toml.trays[..idx].iter().all(|other| {
-        (0..2).any(|axis| {
-            let off = (tray.centre_m[axis] - other.centre_m[axis]).abs();
-            (tray.size_m[axis] + other.size_m[axis]) / 2.0 <= off
-        })
-    });
-    demand(apart, &field("centre_m"), "overlaps an earlier tray")
+    let apart = |other: &TrayToml| {
+        let rectangle = (other.centre_m, other.size_m);
+        !overlap((tray.centre_m, tray.size_m), rectangle)
+    };
+    demand(
+        toml.trays[..idx].iter().all(apart),
+        &field("centre_m"),
+        "overlaps an earlier tray",
+    )
 }
 
 fn check_spawn(toml: &SceneToml) -> Result<(), SceneError> {
@@ -337,13 +346,12 @@ fn check_spawn(toml: &SceneToml) -> Result<(), SceneError> {
         "spawn.spacing_m",
         "must lie between 0 and 1 m",
     )?;
-    let clear = toml.trays.iter().all(|tray| {
-        (0..2).any(|axis| {
-            let off = (tray.centre_m[axis] - centre[axis]).abs();
-            (tray.size_m[axis] + size[axis]) / 2.0 <= off
-        })
-    });
-    demand(clear, "spawn", "must not overlap a tray")
+    let clear = |tray: &TrayToml| !overlap((tray.centre_m, tray.size_m), (centre, size));
+    demand(
+        toml.trays.iter().all(clear),
+        "spawn",
+        "must not overlap a tray",
+    )
 }
 
 fn check_block(toml: &SceneToml, idx: usize, block: &BlockToml) -> Result<(), SceneError> {

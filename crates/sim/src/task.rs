@@ -25,7 +25,11 @@ pub struct NotUnderstood {
 ///
 /// # Errors
 /// [`NotUnderstood`] with what would be.
-pub fn parse(instruction: &str, colours: &[&str], sides: &[&str]) -> Result<PutBlock, NotUnderstood> {
+pub fn parse(
+    instruction: &str,
+    colours: &[&str],
+    sides: &[&str],
+) -> Result<PutBlock, NotUnderstood> {
     read(instruction, colours, sides).ok_or_else(|| NotUnderstood {
         colours: colours.iter().map(ToString::to_string).collect(),
         sides: sides.iter().map(ToString::to_string).collect(),
@@ -39,9 +43,13 @@ fn read(instruction: &str, colours: &[&str], sides: &[&str]) -> Option<PutBlock>
         .split_whitespace()
         .map(|word| word.trim_matches(marks))
         .filter(|word| !word.is_empty() && *word != "please" && *word != "the");
-    words.next().filter(|verb| ["put", "place"].contains(verb))?;
+    words
+        .next()
+        .filter(|verb| ["put", "place"].contains(verb))?;
     let colour = words.next().filter(|word| colours.contains(word))?;
-    words.next().filter(|noun| ["block", "cube"].contains(noun))?;
+    words
+        .next()
+        .filter(|noun| ["block", "cube"].contains(noun))?;
     words
         .next()
         .filter(|word| ["in", "into", "on", "onto", "inside"].contains(word))?;
@@ -64,9 +72,17 @@ mod tests {
     fn ways_to_say_it_are_understood() {
         for (text, colour, side) in [
             ("put the red block in the left tray", "red", "left"),
-            ("Please put the RED block into the right tray.", "red", "right"),
+            (
+                "Please put the RED block into the right tray.",
+                "red",
+                "right",
+            ),
             ("put blue cube on left tray, please!", "blue", "left"),
-            ("  Place the blue block inside the right tray ", "blue", "right"),
+            (
+                "  Place the blue block inside the right tray ",
+                "blue",
+                "right",
+            ),
         ] {
             let task = parse(text, COLOURS, SIDES).unwrap();
             assert_eq!((task.colour.as_str(), task.side.as_str()), (colour, side));

@@ -21,11 +21,11 @@ fn robot_toml() -> RobotToml {
     file["robot"].clone().try_into().unwrap()
 }
 
-fn robot() -> Arc<RobotDescription> {
+pub(crate) fn robot() -> Arc<RobotDescription> {
     Arc::new(RobotDescription::new(robot_toml()).unwrap())
 }
 
-fn scene() -> Scene {
+pub(crate) fn scene() -> Scene {
     let file: toml::Table = CELL.parse().unwrap();
     Scene::parse(file["scene"].clone()).unwrap()
 }

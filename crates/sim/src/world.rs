@@ -146,6 +146,11 @@ impl SimWorld {
         self.lock().now_ns()
     }
 
+    #[cfg(test)]
+    pub(crate) fn push_block(&self, block_idx: usize, velocity_m_s: [f32; 3]) {
+        self.lock().physics.push_block(block_idx, velocity_m_s);
+    }
+
     pub(crate) fn start_ns(&self) -> u64 {
         self.lock().start_ns
     }
@@ -252,10 +257,13 @@ impl World {
 
     /// The hands, in the description's order.
     pub(crate) fn grips(&self) -> impl Iterator<Item = Grip> + '_ {
-        self.openings_m.iter().enumerate().map(|(idx, opening_m)| Grip {
-            tool: self.physics.hand_poses(idx)[0],
-            opening_m: *opening_m,
-        })
+        self.openings_m
+            .iter()
+            .enumerate()
+            .map(|(idx, opening_m)| Grip {
+                tool: self.physics.hand_poses(idx)[0],
+                opening_m: *opening_m,
+            })
     }
 
     fn snapshot_into(&self, snapshot: &mut Snapshot) {

@@ -25,6 +25,7 @@ use crate::episode::{
 use crate::record::{HEAD, IMAGE, RecordError, RecordKind, seal, unseal};
 use crate::segment::{self, Place, SegmentError, Segments};
 
+mod index;
 mod key;
 mod recover;
 
@@ -34,11 +35,6 @@ pub const LAYOUT: u32 = 1;
 pub const PAGE_MAX: usize = 1000;
 /// Longest record in bytes: several times the longest message that is logged.
 pub const RECORD_MAX: usize = 1024 * 1024;
-/// sled's page cache; its default is 1 GiB, and the log is written far more than read.
-const CACHE_BYTES: u64 = 16 * 1024 * 1024;
-/// A second net under the recorder's own flush.
-const FLUSH_EVERY_MS: u64 = 1000;
-
 /// Why the episode log cannot do something.
 #[derive(Debug, thiserror::Error)]
 pub enum EpisodeError {
@@ -170,12 +166,8 @@ impl EpisodeStore {
             source,
         };
         std::fs::create_dir_all(&dir).map_err(io)?;
-        let db = sled::Config::new()
-            .path(dir.join("index"))
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(Some(FLUSH_EVERY_MS))
-            .open()?;
-        check_layout(&db)?;
+        let db = index::open(&dir.join("index"))?;
+        index::check_layout(&db)?;
         let trees = Trees {
             heads: db.open_tree("heads")?,
             open: db.open_tree("open")?,
@@ -515,23 +507,6 @@ impl Trees {
         let body = encode(summary).map_err(EpisodeError::Unwritable)?;
         self.heads.insert(key, seal(&key, HEAD, &body))?;
         Ok(())
-    }
-}
-
-fn check_layout(db: &sled::Db) -> Result<(), EpisodeError> {
-    let tree = db.open_tree("layout")?;
-    match tree.get("layout")? {
-        None => {
-            tree.insert("layout", &LAYOUT.to_be_bytes())?;
-            Ok(())
-        }
-        Some(number) if number == LAYOUT.to_be_bytes() => Ok(()),
-        Some(other) => Err(EpisodeError::Layout {
-            found: match <[u8; 4]>::try_from(other.as_ref()) {
-                Ok(number) => u32::from_be_bytes(number).to_string(),
-                Err(_) => "that cannot be read".to_owned(),
-            },
-        }),
     }
 }
 

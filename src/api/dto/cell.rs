@@ -201,7 +201,10 @@ pub struct Order {
 
 impl From<Order> for Signature {
     fn from(order: Order) -> Self {
-        Self { operator: order.operator, reason: order.reason }
+        Self {
+            operator: order.operator,
+            reason: order.reason,
+        }
     }
 }
 
@@ -290,7 +293,10 @@ impl From<&StreamView> for StreamHealth {
 
 fn policy(role: &RoleView) -> Option<Policy> {
     let label = role.policy.as_ref()?;
-    Some(Policy { name: label.name.to_string(), note: label.note.to_string() })
+    Some(Policy {
+        name: label.name.to_string(),
+        note: label.note.to_string(),
+    })
 }
 
 impl From<&RoleView> for RoleHealth {

@@ -128,7 +128,9 @@ impl From<&EpisodeSummary> for Episode {
             instruction: meta.instruction.to_string(),
             state: summary.state.name().to_owned(),
             outcome: ending.map(|ending| ending.outcome.to_string()),
-            reason: ending.and_then(|ending| ending.reason.as_ref()).map(ToString::to_string),
+            reason: ending
+                .and_then(|ending| ending.reason.as_ref())
+                .map(ToString::to_string),
             began_at_ms: meta.began_at_ms,
             ended_at_ms: ending.map(|ending| ending.ended_at_ms),
             duration_ms: summary.duration_ns() / MS,
@@ -141,7 +143,9 @@ impl From<&EpisodeSummary> for Episode {
             model_hash: meta.model_hash.as_ref().map(|hash| hex(hash)),
             config_hash: meta.config_hash.as_ref().map(|hash| hex(hash)),
             package: meta.package.to_string(),
-            records: records.map(|(kind, n)| (kind.name().to_owned(), *n)).collect(),
+            records: records
+                .map(|(kind, n)| (kind.name().to_owned(), *n))
+                .collect(),
             views: views.collect(),
             dropped: ending.map_or(0, |ending| ending.dropped),
             not_replayable_from_ms: replayable_until.map(since_begin_ms),
@@ -158,5 +162,12 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn states() -> Schema {
-    words([EpisodeState::Open, EpisodeState::Finished, EpisodeState::Recovered].map(EpisodeState::name))
+    words(
+        [
+            EpisodeState::Open,
+            EpisodeState::Finished,
+            EpisodeState::Recovered,
+        ]
+        .map(EpisodeState::name),
+    )
 }

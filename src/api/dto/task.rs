@@ -5,20 +5,29 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{IntoParams, ToSchema};
-use vlad_task::record::TaskRecord;
+use vlad_task::record::{TaskRecord, VerdictResult};
 use vlad_task::state::TaskState;
 use vlad_wire::id::{CellId, EpisodeId, TaskId};
 use vlad_wire::msg::command::Signature;
-use vlad_wire::text::Note;
+use vlad_wire::text::{Note, via_text};
 
 /// A new task, as [`vlad_task::submit::Submission`] reads it; this form only describes it.
 #[derive(Debug, ToSchema)]
 pub struct TaskSubmission {
     /// The cell that shall do it.
-    #[schema(example = "demo", min_length = 1, max_length = 32, pattern = "^[a-z][a-z0-9_-]*$")]
+    #[schema(
+        example = "demo",
+        min_length = 1,
+        max_length = 32,
+        pattern = "^[a-z][a-z0-9_-]*$"
+    )]
     pub cell: String,
     /// What to do, in plain language, without control characters.
-    #[schema(example = "put the red block in the left tray", min_length = 1, max_length = 2048)]
+    #[schema(
+        example = "put the red block in the left tray",
+        min_length = 1,
+        max_length = 2048
+    )]
     pub instruction: String,
     /// Longest run in seconds; 120 if left out.
     #[schema(minimum = 1, maximum = 86400, default = 120)]
@@ -115,8 +124,10 @@ pub struct TaskFilter {
 #[serde(deny_unknown_fields)]
 pub struct VerdictRequest {
     /// What became of it; `requeue` tries it again.
+    // By its text: a number in its place is then a wrong field, not broken JSON.
+    #[serde(with = "via_text")]
     #[schema(schema_with = verdicts)]
-    pub result: vlad_task::record::VerdictResult,
+    pub result: VerdictResult,
     /// Who says so.
     #[schema(value_type = String, min_length = 1, max_length = 256)]
     pub operator: Note,
@@ -143,14 +154,22 @@ impl CancelRequest {
     pub fn signature(self) -> Signature {
         Signature {
             operator: self.operator.unwrap_or_else(|| Note::cleaned("rest")),
-            reason: self.reason.unwrap_or_else(|| Note::cleaned("cancelled over REST")),
+            reason: self
+                .reason
+                .unwrap_or_else(|| Note::cleaned("cancelled over REST")),
         }
     }
 }
 
 impl From<&TaskRecord> for Task {
     fn from(record: &TaskRecord) -> Self {
-        let episode = |attempt| EpisodeId { task: record.id, attempt }.to_string();
+        let episode = |attempt| {
+            EpisodeId {
+                task: record.id,
+                attempt,
+            }
+            .to_string()
+        };
         let labels = record.labels.iter();
         Self {
             id: record.id.to_string(),
@@ -159,7 +178,9 @@ impl From<&TaskRecord> for Task {
             state: record.state.to_string(),
             reason: record.reason.as_ref().map(ToString::to_string),
             attempt: record.attempt,
-            labels: labels.map(|(name, text)| (name.to_string(), text.to_string())).collect(),
+            labels: labels
+                .map(|(name, text)| (name.to_string(), text.to_string()))
+                .collect(),
             max_duration_s: record.max_duration_s,
             seed: record.seed,
             epoch: record.epoch,
@@ -179,7 +200,11 @@ impl From<&TaskRecord> for Task {
 
 /// Gives the schema of a word out of a list.
 pub(super) fn words(words: impl IntoIterator<Item = &'static str>) -> Schema {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build().into()
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(words))
+        .build()
+        .into()
 }
 
 fn task_states() -> Schema {
@@ -187,5 +212,5 @@ fn task_states() -> Schema {
 }
 
 fn verdicts() -> Schema {
-    words(vlad_task::record::VerdictResult::ALL.map(vlad_task::record::VerdictResult::name))
+    words(VerdictResult::ALL.map(VerdictResult::name))
 }

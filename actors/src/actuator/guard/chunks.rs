@@ -27,7 +27,7 @@ pub(crate) enum Refusal {
     Identity,
     /// Not newer than the last one (E3).
     Order,
-    /// Decided on too old an observation (E4).
+    /// Decided on too old an observation, or on one of the future (E4).
     Stale,
     /// Perception is unfit (E4).
     Blind,
@@ -45,7 +45,7 @@ impl Refusal {
             Self::Unsound => "the chunk holds numbers that are not finite or absurdly large",
             Self::Identity => "the chunk is of another epoch, task, cell or model",
             Self::Order => "the chunk is not newer than the last one",
-            Self::Stale => "the chunk was decided on too old an observation",
+            Self::Stale => "the chunk's observation is too old, or its stamp lies in the future",
             Self::Blind => "perception is unfit",
             Self::Jump => "the chunk's first action is too far from the robot",
             Self::Superseded => "the chunk's ticks are over",
@@ -56,7 +56,8 @@ impl Refusal {
 impl Guard {
     /// Takes or refuses a chunk; gives the tick of its row 0.
     pub fn chunk(&mut self, chunk: &Chunk, now_ns: u64) -> Option<Tick> {
-        match self.judge(chunk, now_ns) {
+        let judged = self.judge(chunk, now_ns);
+        match judged.and_then(|first| self.insert(chunk, first)) {
             Ok(first) => {
                 self.accept(chunk, first, now_ns);
                 Some(first)
@@ -77,7 +78,8 @@ impl Guard {
             return Err(Refusal::Unsound);
         }
         self.check_identity(chunk)?;
-        let age_ns = now_ns.saturating_sub(chunk.head.captured_at_ns);
+        // A capture in the future would never grow too old.
+        let age_ns = now_ns.checked_sub(chunk.head.captured_at_ns).ok_or(Refusal::Stale)?;
         if self.config.action_age_ns() < age_ns {
             return Err(Refusal::Stale);
         }
@@ -140,15 +142,18 @@ impl Guard {
         Ok(())
     }
 
-    fn accept(&mut self, chunk: &Chunk, first: Tick, now_ns: u64) {
-        let head = &chunk.head;
+    fn insert(&mut self, chunk: &Chunk, first: Tick) -> Result<Tick, Refusal> {
         if self.state.mode != Mode::Running {
             self.buffer.clear();
         }
-        if self.buffer.insert(chunk, first, self.tick, &self.shape.slots) == Inserted::Superseded {
-            self.refuse(chunk, Refusal::Superseded, now_ns);
-            return;
+        match self.buffer.insert(chunk, first, self.tick, &self.shape.slots) {
+            Inserted::Accepted(_) => Ok(first),
+            Inserted::Superseded => Err(Refusal::Superseded),
         }
+    }
+
+    fn accept(&mut self, chunk: &Chunk, first: Tick, now_ns: u64) {
+        let head = &chunk.head;
         self.counters.accepted += 1;
         self.lineage.unsound_in_row = 0;
         self.lineage.seq = head.seq;

@@ -96,3 +96,6 @@ impl Policy for ScriptedPolicy {
 fn model_hash() -> Digest {
     Digest::from(Sha256::digest(PARAMETERS.as_bytes()).to_vec())
 }
+
+#[cfg(test)]
+mod tests;

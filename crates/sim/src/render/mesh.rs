@@ -7,9 +7,9 @@ use std::f32::consts::{FRAC_PI_2, TAU};
 use vlad_safety::kinematics::{Vec3, add, cross, norm, sub};
 
 /// Corners around a capsule or cylinder: at 256 pixels its outline looks round.
-const AROUND: u16 = 18;
+const AROUND: u16 = 16;
 /// Rings of half a sphere.
-const RINGS: u16 = 5;
+const RINGS: u16 = 3;
 
 /// One vertex with its outward normal.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,6 +57,13 @@ impl Mesh {
         mesh
     }
 
+    /// Drops the triangles whose first corner's normal is not wanted.
+    pub fn keep_faces(&mut self, wanted: impl Fn([f32; 3]) -> bool) {
+        let corners = &self.corners;
+        self.triangles
+            .retain(|[first, _, _]| wanted(corners[*first as usize].normal));
+    }
+
     /// Gives a capsule around the segment from `from_m` to `to_m`.
     pub fn capsule(from_m: Vec3, to_m: Vec3, radius_m: f64) -> Self {
         let mut rows = Vec::new();
@@ -88,7 +95,11 @@ impl Mesh {
             }
             for around in 0..u32::from(AROUND) {
                 let (a, b) = (centre + 1 + around, centre + 2 + around);
-                let triangle = if side < 0.0 { [centre, b, a] } else { [centre, a, b] };
+                let triangle = if side < 0.0 {
+                    [centre, b, a]
+                } else {
+                    [centre, a, b]
+                };
                 mesh.triangles.push(triangle);
             }
         }
@@ -108,9 +119,8 @@ impl Mesh {
                 let normal: [f32; 3] = std::array::from_fn(|i| {
                     axis[i] * high + (side[i] * cos + other[i] * sin) * wide
                 });
-                let at = std::array::from_fn(|i| {
-                    from[i] + (to[i] - from[i]) * end + normal[i] * radius
-                });
+                let at =
+                    std::array::from_fn(|i| from[i] + (to[i] - from[i]) * end + normal[i] * radius);
                 mesh.corners.push(Vertex { at, normal });
             }
         }
@@ -150,7 +160,10 @@ fn frame(from_m: Vec3, to_m: Vec3) -> ([f32; 3], [f32; 3], [f32; 3]) {
 /// Gives a flat square mesh of `n`×`n` tiles, of which every second is taken (`odd` or even ones).
 pub fn tiles(centre_m: Vec3, tile_m: f64, n: u16, odd: bool) -> Mesh {
     let mut mesh = Mesh::default();
-    let corner = add(centre_m, [-1.0, -1.0, 0.0].map(|x| x * tile_m * f64::from(n) / 2.0));
+    let corner = add(
+        centre_m,
+        [-1.0, -1.0, 0.0].map(|x| x * tile_m * f64::from(n) / 2.0),
+    );
     for row in 0..n {
         for column in (0..n).filter(|column| ((row + column) % 2 == 1) == odd) {
             let first = mesh.corners.len() as u32;

@@ -1,7 +1,10 @@
 //! Filling triangles: a depth and a colour for each sample.
 //!
 //! Depth is kept as 1/z, which is linear on the screen; larger is nearer. A sample belongs to a
-//! triangle if its centre does, with left and upper edges inside: neighbours leave no gap.
+//! triangle if its centre does, with right and lower edges inside: neighbours leave no gap.
+
+/// Samples along each edge of a pixel.
+pub(super) const SAMPLES: usize = 2;
 
 /// A vertex in the camera's frame.
 #[derive(Debug, Clone, Copy)]
@@ -48,10 +51,10 @@ struct Slope {
 
 impl Slope {
     /// The plane through three points' `value`s.
-    fn new([a, b, c]: &[Point; 3], value: usize, area: f32) -> Self {
+    fn new([a, b, c]: &[Point; 3], value: usize, by_area: f32) -> Self {
         let (ab, ac) = (b[value] - a[value], c[value] - a[value]);
-        let by_column = (ab * (c[1] - a[1]) - ac * (b[1] - a[1])) / area;
-        let by_row = (ac * (b[0] - a[0]) - ab * (c[0] - a[0])) / area;
+        let by_column = (ab * (c[1] - a[1]) - ac * (b[1] - a[1])) * by_area;
+        let by_row = (ac * (b[0] - a[0]) - ab * (c[0] - a[0])) * by_area;
         Self {
             at_origin: a[value] - by_column * a[0] - by_row * a[1],
             by_column,
@@ -65,7 +68,9 @@ impl Slope {
 }
 
 impl Canvas {
+    /// Makes the samples of a picture of `width`×`height` pixels.
     pub(super) fn new(width: usize, height: usize) -> Self {
+        let (width, height) = (width * SAMPLES, height * SAMPLES);
         Self {
             width,
             height,
@@ -110,8 +115,8 @@ impl Canvas {
         }
         let mut by_row = points;
         by_row.sort_by(|p, q| p[1].total_cmp(&q[1]));
-        let inverse = Slope::new(&points, 2, area);
-        let bright = Slope::new(&points, 3, area);
+        let inverse = Slope::new(&points, 2, 1.0 / area);
+        let bright = Slope::new(&points, 3, 1.0 / area);
         let first = first_inside(by_row[0][1], self.height);
         let end = first_inside(by_row[2][1], self.height);
         for row in first..end {
@@ -144,28 +149,22 @@ impl Canvas {
         let (rgb, mark) = match paint {
             Paint::Shadow => {
                 for colour in colours {
-                    if *colour & TAKES_SHADOW != 0 {
-                        *colour = darkened(*colour);
-                    }
+                    // Written without a branch, so that the compiler does several at once.
+                    let falls = *colour & TAKES_SHADOW != 0;
+                    *colour = if falls { darkened(*colour) } else { *colour };
                 }
                 return;
             }
             Paint::Plain(rgb) => (rgb, 0),
             Paint::Shadowed(rgb) => (rgb, TAKES_SHADOW),
         };
-        let mut inverse = span.inverse;
         if span.bright_step.abs() * ((span.until - span.from) as f32) < 1e-3 {
-            let flat = lit(rgb, span.bright) | mark;
-            for (near, colour) in nears.iter_mut().zip(colours) {
-                // Written without a branch, so that the compiler can do several at once.
-                let wins = *near < inverse;
-                *near = if wins { inverse } else { *near };
-                *colour = if wins { flat } else { *colour };
-                inverse += span.inverse_step;
-            }
+            let flat = lit(pack(rgb), span.bright) | mark;
+            fill_flat(span, flat, nears, colours);
             return;
         }
-        let mut bright = span.bright;
+        let rgb = pack(rgb);
+        let (mut inverse, mut bright) = (span.inverse, span.bright);
         for (near, colour) in nears.iter_mut().zip(colours) {
             if *near < inverse {
                 *near = inverse;
@@ -177,25 +176,53 @@ impl Canvas {
     }
 
     /// Averages the samples of each pixel into 8-bit RGB.
-    pub(super) fn resolve(&self, width: usize, height: usize, samples: usize, to: &mut Vec<u8>) {
+    pub(super) fn resolve(&self, to: &mut Vec<u8>) {
         to.clear();
-        to.reserve_exact(width * height * 3);
-        let n_samples = (samples * samples) as u32;
-        for row in 0..height {
-            let top = row * samples * self.width;
-            for column in 0..width {
-                let mut sums = [0_u32; 3];
-                for sample_row in 0..samples {
-                    let first = top + sample_row * self.width + column * samples;
-                    for colour in &self.colour[first..first + samples] {
-                        sums[0] += colour >> 16 & 0xff;
-                        sums[1] += colour >> 8 & 0xff;
-                        sums[2] += colour & 0xff;
-                    }
+        to.resize(self.near.len() / (SAMPLES * SAMPLES) * 3, 0);
+        let rows = to.chunks_exact_mut(self.width / SAMPLES * 3);
+        for (row, samples) in rows.zip(self.colour.chunks_exact(self.width * SAMPLES)) {
+            let (upper, lower) = samples.split_at(self.width);
+            let (upper, _) = upper.as_chunks::<SAMPLES>();
+            let (lower, _) = lower.as_chunks::<SAMPLES>();
+            let (pixels, _) = row.as_chunks_mut::<3>();
+            for (pixel, (upper, lower)) in pixels.iter_mut().zip(upper.iter().zip(lower)) {
+                // Red and blue in one number, green in the other: sums of four need ten bits each.
+                let (mut red_blue, mut green) = (0, 0);
+                for colour in [upper[0], upper[1], lower[0], lower[1]] {
+                    red_blue += colour & 0x00ff_00ff;
+                    green += colour & 0x0000_ff00;
                 }
-                to.extend(sums.map(|sum| (sum / n_samples) as u8));
+                pixel[0] = (red_blue >> 18) as u8;
+                pixel[1] = (green >> 10) as u8;
+                pixel[2] = ((red_blue & 0xffff) >> 2) as u8;
             }
         }
+    }
+}
+
+/// Samples that are worked on at once, with a slope computed for each from the first.
+const LANES: usize = 8;
+
+fn fill_flat(span: &Span, flat: u32, nears: &mut [f32], colours: &mut [u32]) {
+    let (near_chunks, near_rest) = nears.as_chunks_mut::<LANES>();
+    let (colour_chunks, colour_rest) = colours.as_chunks_mut::<LANES>();
+    let lanes: [f32; LANES] = std::array::from_fn(|lane| lane as f32 * span.inverse_step);
+    let mut inverse = span.inverse;
+    for (nears, colours) in near_chunks.iter_mut().zip(colour_chunks) {
+        for lane in 0..LANES {
+            // Likewise without a branch.
+            let here = inverse + lanes[lane];
+            let wins = nears[lane] < here;
+            nears[lane] = if wins { here } else { nears[lane] };
+            colours[lane] = if wins { flat } else { colours[lane] };
+        }
+        inverse += span.inverse_step * LANES as f32;
+    }
+    for (near, colour) in near_rest.iter_mut().zip(colour_rest) {
+        if *near < inverse {
+            (*near, *colour) = (inverse, flat);
+        }
+        inverse += span.inverse_step;
     }
 }
 
@@ -209,10 +236,10 @@ struct Span {
     bright_step: f32,
 }
 
-/// Index of the first sample whose centre is not before `edge`, within `0..=n`.
+/// Index of the first sample whose centre lies beyond `edge`, within `0..=n`.
 fn first_inside(edge: f32, n: usize) -> usize {
     // A cast from float saturates: what lies left of the picture becomes 0.
-    ((edge - 0.5).ceil() as usize).min(n)
+    ((edge + 0.5) as usize).min(n)
 }
 
 /// Column at which the edge from `p` to `q` crosses `row`.
@@ -221,14 +248,18 @@ fn crossing(p: &Point, q: &Point, row: f32) -> f32 {
 }
 
 fn pack([r, g, b]: [u8; 3]) -> u32 {
-    u32::from(r) << 16 | u32::from(g) << 8 | u32::from(b)
+    (u32::from(r) << 16) | (u32::from(g) << 8) | u32::from(b)
 }
 
-fn lit(rgb: [u8; 3], bright: f32) -> u32 {
-    pack(rgb.map(|part| (f32::from(part) * bright).min(255.0) as u8))
+/// Scales a colour; brightness is such that no channel runs over.
+fn lit(rgb: u32, bright: f32) -> u32 {
+    let scale = (bright * 256.0) as u32;
+    let red_blue = (((rgb & 0x00ff_00ff) * scale) >> 8) & 0x00ff_00ff;
+    let green = (((rgb >> 8) & 0xff) * scale) & 0xff00;
+    red_blue | green
 }
 
+/// Three quarters of a colour, on which no further shadow falls.
 fn darkened(colour: u32) -> u32 {
-    let dark = |shift: u32| ((colour >> shift & 0xff) * 3 / 4) << shift;
-    dark(16) | dark(8) | dark(0)
+    ((colour >> 1) & 0x007f_7f7f) + ((colour >> 2) & 0x003f_3f3f)
 }

@@ -17,34 +17,83 @@ fn the_shipped_scene_parses_and_checks() {
     assert_eq!(scene.toml().trays.len(), 2);
 }
 
-/// Each line changes one text of the shipped file, and names the field that must be blamed.
+const BAD: &[(&str, &str, &str)] = &[
+    ("seed = 1", "seed = -1", "scene.seed"),
+    ("seed = 1", "seed = 1\nsaed = 2", "scene.saed"),
+    ("seed = 1", "", "scene"),
+    ("height_m = 0.72", "height_m = nan", "scene.table.height_m"),
+    (
+        "height_m = 0.72",
+        "height_m = \"x\"",
+        "scene.table.height_m",
+    ),
+    (
+        "size_m = [0.84, 1.30]",
+        "size_m = [0.84, 9.0]",
+        "scene.table.size_m",
+    ),
+    (
+        "x_m = [0.23, 0.41]",
+        "x_m = [0.41, 0.23]",
+        "scene.spawn.x_m",
+    ),
+    ("x_m = [0.23, 0.41]", "x_m = [0.23, 4.1]", "scene.spawn"),
+    ("y_m = [-0.15, 0.15]", "y_m = [-0.15, 0.35]", "scene.spawn"),
+    ("spacing_m = 0.09", "spacing_m = 0.3", "scene.spawn"),
+    (
+        "spacing_m = 0.09",
+        "spacing_m = 0.05",
+        "scene.blocks[0].size_m",
+    ),
+    (
+        "colour = \"blue\"",
+        "colour = \"red\"",
+        "scene.blocks[2].colour",
+    ),
+    (
+        "colour = \"blue\"",
+        "colour = \"bleu\"",
+        "scene.blocks[2].colour",
+    ),
+    (
+        "name = \"green_block\"",
+        "name = \"red_block\"",
+        "scene.blocks[1].name",
+    ),
+    (
+        "name = \"green_block\"",
+        "name = \"Green\"",
+        "scene.blocks[1].name",
+    ),
+    ("mass_kg = 0.06", "mass_kg = 0.0", "scene.blocks[0].mass_kg"),
+    (
+        "friction = 0.9",
+        "friction = -0.9",
+        "scene.blocks[0].friction",
+    ),
+    ("size_m = 0.04", "size_m = 0.4", "scene.blocks[0].size_m"),
+    ("side = \"right\"", "side = \"left\"", "scene.trays[1].side"),
+    (
+        "centre_m = [0.27, 0.37]",
+        "centre_m = [0.27, 0.6]",
+        "scene.trays[0].centre_m",
+    ),
+    (
+        "centre_m = [0.27, -0.37]",
+        "centre_m = [0.27, 0.36]",
+        "scene.trays[1].centre_m",
+    ),
+    (
+        "wall_height_m = 0.03",
+        "wall_height_m = 1.0",
+        "scene.trays[0].wall_height_m",
+    ),
+];
+
+/// Each line of the table changes one text of the shipped file, and names the field that must be blamed.
 #[test]
 fn a_bad_scene_is_refused_with_the_path_of_its_field() {
-    let bad = [
-        ("seed = 1", "seed = -1", "scene.seed"),
-        ("seed = 1", "seed = 1\nsaed = 2", "scene"),
-        ("seed = 1", "", "scene"),
-        ("height_m = 0.72", "height_m = nan", "scene.table.height_m"),
-        ("height_m = 0.72", "height_m = \"x\"", "scene.table.height_m"),
-        ("size_m = [0.84, 1.30]", "size_m = [0.84, 9.0]", "scene.table.size_m"),
-        ("x_m = [0.23, 0.41]", "x_m = [0.41, 0.23]", "scene.spawn.x_m"),
-        ("x_m = [0.23, 0.41]", "x_m = [0.23, 4.1]", "scene.spawn"),
-        ("y_m = [-0.15, 0.15]", "y_m = [-0.15, 0.35]", "scene.spawn"),
-        ("spacing_m = 0.09", "spacing_m = 0.3", "scene.spawn"),
-        ("spacing_m = 0.09", "spacing_m = 0.05", "scene.blocks[0].size_m"),
-        ("colour = \"blue\"", "colour = \"red\"", "scene.blocks[2].colour"),
-        ("colour = \"blue\"", "colour = \"bleu\"", "scene.blocks[2].colour"),
-        ("name = \"green_block\"", "name = \"red_block\"", "scene.blocks[1].name"),
-        ("name = \"green_block\"", "name = \"Green\"", "scene.blocks[1].name"),
-        ("mass_kg = 0.06", "mass_kg = 0.0", "scene.blocks[0].mass_kg"),
-        ("friction = 0.9", "friction = -0.9", "scene.blocks[0].friction"),
-        ("size_m = 0.04", "size_m = 0.4", "scene.blocks[0].size_m"),
-        ("side = \"right\"", "side = \"left\"", "scene.trays[1].side"),
-        ("centre_m = [0.27, 0.37]", "centre_m = [0.27, 0.6]", "scene.trays[0].centre_m"),
-        ("centre_m = [0.27, -0.37]", "centre_m = [0.27, 0.36]", "scene.trays[1].centre_m"),
-        ("wall_height_m = 0.03", "wall_height_m = 1.0", "scene.trays[0].wall_height_m"),
-    ];
-    for (from, to, field) in bad {
+    for &(from, to, field) in BAD {
         assert!(CELL.contains(from), "{from}");
         let file: toml::Table = CELL.replacen(from, to, 1).parse().unwrap();
         let error = Scene::parse(file["scene"].clone()).unwrap_err();
@@ -55,7 +104,11 @@ fn a_bad_scene_is_refused_with_the_path_of_its_field() {
 #[test]
 fn blocks_keep_their_spacing_and_their_region() {
     let scene = Scene::parse(table()).unwrap();
-    let SpawnToml { x_m, y_m, spacing_m } = scene.toml().spawn.clone();
+    let SpawnToml {
+        x_m,
+        y_m,
+        spacing_m,
+    } = scene.toml().spawn.clone();
     for seed in 0..200 {
         let poses = scene.place_blocks(seed).unwrap();
         for (idx, pose) in poses.iter().enumerate() {

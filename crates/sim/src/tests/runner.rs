@@ -25,6 +25,8 @@ use crate::world::SimWorld;
 /// Servo periods between chunks: the pause of a decision, 100 ms.
 const PAUSE_PERIODS: u64 = 24;
 
+type Watcher = Box<dyn FnMut(&mut SimOracle)>;
+
 /// How chunks meet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
@@ -57,6 +59,8 @@ pub(super) struct Runner {
     pub(super) style: Style,
     /// Of the naive style: targets that are still played while the next decision is under way.
     rest: Vec<Vec<f64>>,
+    /// Asks the oracle after every tick.
+    watcher: Option<Watcher>,
     n_looks: u64,
     n_periods: u64,
     last: Vec<f64>,
@@ -101,11 +105,22 @@ impl Runner {
             gripper_held_open: false,
             style: Style::Sync,
             rest: Vec::new(),
+            watcher: None,
             n_looks: 0,
             n_periods: 0,
             last: description.home().to_vec(),
             world,
         }
+    }
+
+    /// Lets `watcher` look after every tick.
+    pub(super) fn each_tick(&mut self, watcher: impl FnMut(&mut SimOracle) + 'static) {
+        self.watcher = Some(Box::new(watcher));
+    }
+
+    /// Commands what was commanded last, for one servo period.
+    pub(super) fn stand(&mut self) {
+        self.command(self.last.clone());
     }
 
     pub(super) fn measured(&mut self) -> Measured {
@@ -201,16 +216,14 @@ impl Runner {
             Style::Sync => {
                 self.ticks(targets);
                 for _ in 0..PAUSE_PERIODS {
-                    self.command(self.last.clone());
+                    self.stand();
                 }
             }
             Style::Naive { delay, played } => {
                 let old = std::mem::take(&mut self.rest);
                 for tick in 0..delay {
-                    match old.get(tick) {
-                        Some(target) => self.ticks(std::slice::from_ref(target)),
-                        None => self.ticks(&[self.last.clone()]),
-                    }
+                    let target = old.get(tick).unwrap_or(&self.last).clone();
+                    self.ticks(std::slice::from_ref(&target));
                 }
                 let switch = delay.min(targets.len());
                 let end = (delay + played).min(targets.len());
@@ -228,7 +241,9 @@ impl Runner {
             let limits = self.description.limits().iter();
             let pairs = from.iter().zip(target).zip(limits);
             let target: Vec<f64> = pairs
-                .map(|((from, to), limits)| from + (to - from).clamp(-limits.speed_max / 30.0, limits.speed_max / 30.0))
+                .map(|((from, to), limits)| {
+                    from + (to - from).clamp(-limits.speed_max / 30.0, limits.speed_max / 30.0)
+                })
                 .collect();
             for period in 1..=per_tick {
                 let part = f64::from(period) / f64::from(per_tick);
@@ -236,6 +251,9 @@ impl Runner {
                 self.command(between.collect());
             }
             self.last = target;
+            if let Some(watcher) = &mut self.watcher {
+                watcher(&mut self.oracle);
+            }
         }
     }
 

@@ -191,10 +191,18 @@ impl Physics {
             for value in [turn.x, turn.y, turn.z, turn.w, at.x, at.y, at.z] {
                 each(value.to_bits());
             }
-            for value in [linear.x, linear.y, linear.z, angular.x, angular.y, angular.z] {
+            for value in [
+                linear.x, linear.y, linear.z, angular.x, angular.y, angular.z,
+            ] {
                 each(value.to_bits());
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn push_block(&mut self, block_idx: usize, [x, y, z]: [f32; 3]) {
+        let body = &mut self.world.bodies[self.blocks[block_idx]];
+        body.set_linvel(Vector::new(x, y, z), true);
     }
 
     fn pose(&self, body: RigidBodyHandle) -> Pose {
@@ -261,7 +269,13 @@ fn add_hand(
         .can_sleep(false);
     let (body, _) = world.insert(body, palm);
     let fingers = [1.0, -1.0].map(|side| {
-        let offset = |half_m: f64| [0.0, side * (half_m + FINGER_SIZE_M[1] / 2.0), FINGER_CENTRE_Z_M];
+        let offset = |half_m: f64| {
+            [
+                0.0,
+                side * (half_m + FINGER_SIZE_M[1] / 2.0),
+                FINGER_CENTRE_Z_M,
+            ]
+        };
         let place = Pose {
             position_m: offset(opening_m / 2.0),
             ..Pose::IDENTITY

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use vlad_cell::description::RobotDescription;
+use vlad_cell::description::{Arm, RobotDescription};
 use vlad_safety::envelope::{Limits, brake};
 
 use super::physics::STEP_HZ;
@@ -43,7 +43,7 @@ pub(crate) struct Servo {
 impl Servo {
     /// Stands at the home pose.
     pub(crate) fn new(description: &RobotDescription) -> Self {
-        let grippers: Vec<usize> = description.arms().iter().map(|arm| arm.gripper_dof()).collect();
+        let grippers: Vec<usize> = description.arms().iter().map(Arm::gripper_dof).collect();
         let axes = description.limits().iter().zip(description.home());
         let axes = axes.enumerate().map(|(dof, (limits, home))| Axis {
             limits: *limits,

@@ -384,3 +384,13 @@ fn a_record_that_is_too_long_is_refused() {
     ));
     assert!(store.records(&id(1, 1), RecordKind::Chunk, 0, 1).unwrap()[0].is_ok());
 }
+
+#[test]
+fn an_index_that_is_still_closing_is_waited_for() {
+    let temp = TempDir::new();
+    for _ in 0..20 {
+        let store = EpisodeStore::open(temp.path()).unwrap();
+        store.db.insert("key", "value").unwrap();
+        drop(store);
+    }
+}

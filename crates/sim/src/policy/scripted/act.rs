@@ -49,7 +49,10 @@ impl ScriptedAct {
         let until_s = n_free as f64 * tick_s;
         let mut courses = Vec::new();
         for arm_idx in 0..self.description.arms().len() {
-            let moves: Vec<&Move> = moves.iter().filter(|each| each.arm_idx == arm_idx).collect();
+            let moves: Vec<&Move> = moves
+                .iter()
+                .filter(|each| each.arm_idx == arm_idx)
+                .collect();
             courses.push(self.course(arm_idx, &moves, &dofs, until_s));
         }
         let mut rows: Vec<f32> = prefix.concat();
@@ -123,7 +126,7 @@ impl Maker<'_> {
             Kind::Home => vec![self.joints.clone(), self.reach.home.to_vec()],
             Kind::Reach => {
                 let goal = downward(each.position_m, each.yaw_rad);
-                vec![self.joints.clone(), self.reach.from_home(&goal)?]
+                vec![self.joints.clone(), self.reach.afar(&goal)?]
             }
             Kind::Line => self.line(each.position_m, each.yaw_rad)?,
         };
@@ -162,9 +165,8 @@ impl Maker<'_> {
         let mut knots = vec![self.joints.clone()];
         for knot in 1..KNOTS {
             let part = knot as f64 / (KNOTS - 1) as f64;
-            let at = std::array::from_fn(|i| {
-                from.position_m[i] + (to_m[i] - from.position_m[i]) * part
-            });
+            let at =
+                std::array::from_fn(|i| from.position_m[i] + (to_m[i] - from.position_m[i]) * part);
             let goal = downward(at, from_yaw + turn * part);
             let joints = self.reach.near(&goal, knots.last()?)?;
             knots.push(joints);

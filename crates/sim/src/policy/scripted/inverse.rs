@@ -65,7 +65,7 @@ impl<'a> Reach<'a> {
     }
 
     /// Gives joints for a goal from afar: from the home pose, turned towards the goal.
-    pub(super) fn from_home(&self, goal: &Pose) -> Option<Vec<f64>> {
+    pub(super) fn afar(&self, goal: &Pose) -> Option<Vec<f64>> {
         let mut seed = self.home.to_vec();
         if let (Some(waist), Some(limits)) = (seed.first_mut(), self.limits.first()) {
             *waist = self.azimuth(goal.position_m).clamp(limits.min, limits.max);
@@ -110,8 +110,9 @@ fn solve(mut matrix: [[f64; 6]; 6], mut right: [f64; 6]) -> [f64; 6] {
     for pivot in 0..6 {
         for row in pivot + 1..6 {
             let factor = matrix[row][pivot] / matrix[pivot][pivot];
-            for column in pivot..6 {
-                matrix[row][column] -= factor * matrix[pivot][column];
+            let above = matrix[pivot];
+            for (entry, above) in matrix[row].iter_mut().zip(above) {
+                *entry -= factor * above;
             }
             right[row] -= factor * right[pivot];
         }

@@ -78,7 +78,10 @@ pub(super) fn unpack(part: &ContextPart, n_arms: usize) -> Result<Vec<Move>, Str
         && head.n_bytes() == Some(part.data.len())
         && matches!(head.shape.as_slice(), [n, width] if *n as usize <= MOVES_MAX && *width as usize == WIDTH);
     if !fits {
-        return Err(format!("part {} is no plan of the policy scripted", head.index));
+        return Err(format!(
+            "part {} is no plan of the policy scripted",
+            head.index
+        ));
     }
     let rows = part.data.chunks_exact(WIDTH * 4);
     rows.map(|row| read(row, n_arms)).collect()

@@ -29,8 +29,13 @@ pub(super) struct Block {
 
 /// A tray: where its floor is, and how large inside.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "all three are lengths, and units stand last"
+)]
 pub(super) struct Tray {
     pub(super) centre_m: [f64; 2],
+    /// Edge lengths inside its walls.
     inner_m: [f64; 2],
     pub(super) floor_m: f64,
 }
@@ -137,7 +142,10 @@ impl Sight {
             [1.0, 0.0],
         ];
         let spots = spots.map(|[u, v]| [x + u * room[0], y + v * room[1]]);
-        spots.into_iter().find(|spot| clear(*spot)).unwrap_or([x, y])
+        spots
+            .into_iter()
+            .find(|spot| clear(*spot))
+            .unwrap_or([x, y])
     }
 }
 
@@ -145,9 +153,21 @@ fn block(object: &TrueObject) -> Block {
     let [x, y, z, w] = object.pose.quaternion_xyzw;
     // The face's normal that lies flattest gives the turn, whichever way the cube came to lie.
     let axes = [
-        [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y + w * z), 2.0 * (x * z - w * y)],
-        [2.0 * (x * y - w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z + w * x)],
-        [2.0 * (x * z + w * y), 2.0 * (y * z - w * x), 1.0 - 2.0 * (x * x + y * y)],
+        [
+            1.0 - 2.0 * (y * y + z * z),
+            2.0 * (x * y + w * z),
+            2.0 * (x * z - w * y),
+        ],
+        [
+            2.0 * (x * y - w * z),
+            1.0 - 2.0 * (x * x + z * z),
+            2.0 * (y * z + w * x),
+        ],
+        [
+            2.0 * (x * z + w * y),
+            2.0 * (y * z - w * x),
+            1.0 - 2.0 * (x * x + y * y),
+        ],
     ];
     let flattest = axes
         .into_iter()

@@ -31,6 +31,8 @@ const DROP_M: f64 = 0.003;
 const PRESS_S: f64 = 0.2;
 /// A finger's middle is this far from a grasped block's centre when open: where others must not be.
 const FINGER_M: f64 = 0.045;
+/// Another hand nearer than this to the block must leave first, metres.
+const CROWDED_M: f64 = 0.2;
 /// Joints within this of home are home, radians.
 const HOME_RAD: f64 = 0.02;
 
@@ -45,10 +47,9 @@ impl ScriptedThink {
 
     fn decide(&self, job: &ThinkJob) -> Result<Vec<Move>, String> {
         let head = &job.observation.head;
-        let truth = head
-            .truth
-            .as_deref()
-            .ok_or("the observation holds no object poses; scripted works on simulated cells only")?;
+        let truth = head.truth.as_deref().ok_or(
+            "the observation holds no object poses; scripted works on simulated cells only",
+        )?;
         let dofs: Vec<f64> = self.description.slots().to_dofs(&head.state).collect();
         if !dofs.iter().all(|value| value.is_finite()) {
             return Err("the observation's state lacks a joint".to_owned());
@@ -95,6 +96,22 @@ impl Think for ScriptedThink {
     }
 }
 
+/// Where a block is brought.
+#[derive(Debug, Clone, Copy)]
+struct Goal {
+    spot: [f64; 2],
+    /// Height of what it is put on.
+    floor_m: f64,
+    /// Whether another arm takes it from there.
+    relay: bool,
+}
+
+impl Goal {
+    fn over(&self, [x, y, _]: Vec3) -> bool {
+        (x - self.spot[0]).hypot(y - self.spot[1]) < LINED_UP_M
+    }
+}
+
 /// One decision under way.
 struct Decision<'a> {
     description: &'a RobotDescription,
@@ -105,42 +122,74 @@ struct Decision<'a> {
 impl Decision<'_> {
     /// What each arm does: the working one its phase, the other one goes home.
     fn moves(&self) -> Result<Vec<Move>, String> {
-        let n_arms = self.description.arms().len();
-        let holder = (0..n_arms).find(|idx| self.sight.holds(*idx, &self.sight.block));
-        let done = self.sight.in_tray() && holder.is_none();
-        let worker = if done { None } else { Some(self.worker()?) };
+        let arms = 0..self.description.arms().len();
+        let holder = arms
+            .clone()
+            .find(|idx| self.sight.holds(*idx, &self.sight.block));
+        let worker = if self.sight.in_tray() && holder.is_none() {
+            None
+        } else {
+            Some(holder.map_or_else(|| self.worker(), Ok)?)
+        };
         let mut moves = Vec::new();
-        for arm_idx in 0..n_arms {
-            if worker == Some(arm_idx) && holder.is_none_or(|holder| holder == arm_idx) {
-                moves.extend(self.work(arm_idx)?);
-            } else if holder == Some(arm_idx) {
-                moves.extend(self.put_down(arm_idx)?);
-            } else {
+        for arm_idx in arms {
+            if worker != Some(arm_idx) {
                 moves.extend(self.leave(arm_idx));
+            } else if holder.is_some() {
+                moves.extend(self.carry(arm_idx)?);
+            } else if !self.crowded(arm_idx) {
+                moves.extend(self.fetch(arm_idx)?);
             }
         }
         Ok(moves)
     }
 
-    /// The arm whose base is nearer to the farther of block and tray.
+    /// The arm that reaches block and tray, or else the block alone: it brings it to the middle.
     fn worker(&self) -> Result<usize, String> {
-        let [x, y] = self.sight.tray.centre_m;
-        let cost = |arm_idx: usize| {
-            let base = self.description.arms()[arm_idx].chain.world_from_base.position_m;
-            let far = |[px, py]: [f64; 2]| (px - base[0]).hypot(py - base[1]);
-            let [block_x, block_y, _] = self.sight.block.position_m;
-            far([x, y]).max(far([block_x, block_y]))
+        let mut arms: Vec<usize> = (0..self.description.arms().len()).collect();
+        let [tray_x, tray_y] = self.sight.tray.centre_m;
+        let [block_x, block_y, _] = self.sight.block.position_m;
+        let cost = |arm_idx: &usize| {
+            let base = self.description.arms()[*arm_idx].chain.world_from_base;
+            let [x, y, _] = base.position_m;
+            let to_tray = (tray_x - x).hypot(tray_y - y);
+            to_tray.max((block_x - x).hypot(block_y - y))
         };
-        (0..self.description.arms().len())
-            .min_by(|a, b| cost(*a).total_cmp(&cost(*b)))
-            .ok_or_else(|| "the robot has no arm".to_owned())
+        arms.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
+        arms.retain(|arm_idx| self.grasp_yaw(*arm_idx).is_ok());
+        let both = arms.iter().find(|arm_idx| !self.goal(**arm_idx).relay);
+        let worker = both.or(arms.first()).copied();
+        worker.ok_or_else(|| "no arm reaches the block".to_owned())
     }
 
-    fn work(&self, arm_idx: usize) -> Result<Vec<Move>, String> {
-        if self.sight.holds(arm_idx, &self.sight.block) {
-            self.carry(arm_idx)
+    /// Whether another hand is still where this arm is to work.
+    fn crowded(&self, arm_idx: usize) -> bool {
+        let [x, y, _] = self.sight.block.position_m;
+        let hands = self.sight.hands.iter().enumerate();
+        hands.filter(|(idx, _)| *idx != arm_idx).any(|(idx, hand)| {
+            let [hand_x, hand_y, _] = hand.tool.position_m;
+            (hand_x - x).hypot(hand_y - y) < CROWDED_M && !self.at_home(idx)
+        })
+    }
+
+    /// Where an arm brings the block: the tray, or the middle if it does not reach the tray.
+    fn goal(&self, arm_idx: usize) -> Goal {
+        let reach = Reach::new(self.description, arm_idx);
+        let spot = self.sight.free_spot();
+        let above = [spot[0], spot[1], self.travel_m()];
+        let yaw = reach.azimuth(above) + base_yaw(&reach) + PI;
+        if reach.afar(&downward(above, yaw)).is_some() {
+            Goal {
+                spot,
+                floor_m: self.sight.tray.floor_m,
+                relay: false,
+            }
         } else {
-            self.fetch(arm_idx)
+            Goal {
+                spot: self.middle_spot(),
+                floor_m: self.sight.table_m,
+                relay: true,
+            }
         }
     }
 
@@ -170,25 +219,24 @@ impl Decision<'_> {
         moves.push(go.grip(closed_m, PRESS_S));
         moves.push(go.line(above, closed_m));
         // The same chunk may go on: what follows is the next decision's too, from a fresh look.
-        moves.extend(self.deliver(arm_idx, go.yaw, [x, y, z], closed_m)?);
+        moves.extend(self.deliver(go, [x, y, z], 0.0, closed_m)?);
         Ok(moves)
     }
 
-    /// From a held block to one that lies in the tray.
+    /// From a held block to one that lies where it is to be.
     fn carry(&self, arm_idx: usize) -> Result<Vec<Move>, String> {
         let block = &self.sight.block;
         let closed_m = self.pressing(arm_idx);
         let yaw = self.tool_yaw(arm_idx);
         let go = Go { arm_idx, yaw };
         let tool_m = self.sight.hands[arm_idx].tool.position_m;
-        let spot = self.sight.free_spot();
-        let [x, y, _] = block.position_m;
-        let low_m = self.sight.tray.floor_m + block.size_m / 2.0 + DROP_M;
-        let over = (x - spot[0]).hypot(y - spot[1]) < LINED_UP_M;
-        let mut moves = Vec::new();
-        if over && block.position_m[2] - low_m < LEVEL_M || self.sight.in_tray() {
+        let goal = self.goal(arm_idx);
+        let low_m = goal.floor_m + block.size_m / 2.0 + DROP_M;
+        let over = goal.over(tool_m);
+        if self.sight.in_tray() || over && block.position_m[2] - low_m < LEVEL_M {
             return Ok(self.let_go(go, tool_m));
         }
+        let mut moves = Vec::new();
         if !over {
             let on_table = block.position_m[2] < self.sight.table_m + block.size_m / 2.0 + LEVEL_M;
             if on_table {
@@ -196,38 +244,42 @@ impl Decision<'_> {
             }
             moves.extend(self.rise(arm_idx, closed_m));
         }
-        moves.extend(self.deliver(arm_idx, yaw, block.position_m, closed_m)?);
+        // How the block sits between the fingers stays as it is.
+        let below_m = tool_m[2] - block.position_m[2];
+        moves.extend(self.deliver(go, tool_m, below_m, closed_m)?);
         Ok(moves)
     }
 
-    /// To above the tray, down, and away; the block was grasped at `grasp_m` with the tool's `yaw`.
-    fn deliver(&self, arm_idx: usize, yaw: f64, grasp_m: Vec3, closed_m: f64) -> Result<Vec<Move>, String> {
-        let block = &self.sight.block;
-        let reach = Reach::new(self.description, arm_idx);
-        let spot = self.sight.free_spot();
-        let tool_m = self.sight.hands[arm_idx].tool.position_m;
-        let held = self.sight.holds(arm_idx, block);
-        // How the block sits between the fingers stays as it is.
-        let below_m = if held { tool_m[2] - block.position_m[2] } else { 0.0 };
-        let [x, y] = spot;
-        let low_m = self.sight.tray.floor_m + block.size_m / 2.0 + DROP_M + below_m;
-        // The wrist keeps its turn against the arm: only the waist turns the block.
-        let from = if held { tool_m } else { grasp_m };
-        let over = (from[0] - x).hypot(from[1] - y) < LINED_UP_M;
-        let turned = if over {
-            yaw
-        } else {
-            yaw + reach.azimuth([x, y, low_m]) - reach.azimuth(from)
-        };
-        let go = Go { arm_idx, yaw: turned };
+    /// To above the goal, down, and away, from a tool at `from_m` that holds the block `below_m`
+    /// under its point.
+    fn deliver(
+        &self,
+        go: Go,
+        from_m: Vec3,
+        below_m: f64,
+        closed_m: f64,
+    ) -> Result<Vec<Move>, String> {
+        let reach = Reach::new(self.description, go.arm_idx);
+        let goal = self.goal(go.arm_idx);
+        let [x, y] = goal.spot;
+        let low = [
+            x,
+            y,
+            goal.floor_m + self.sight.block.size_m / 2.0 + DROP_M + below_m,
+        ];
         let above = [x, y, self.travel_m()];
-        self.demand_reach(arm_idx, above, turned, "tray")?;
         let mut moves = Vec::new();
-        if !over {
+        let mut go = go;
+        if !goal.over(from_m) {
+            // The wrist keeps its turn against the arm: only the waist turns the block.
+            go.yaw += reach.azimuth(low) - reach.azimuth(from_m);
             moves.push(go.reach(above, closed_m));
         }
-        moves.push(go.line([x, y, low_m], closed_m));
-        moves.extend(self.let_go(go, [x, y, low_m]));
+        if reach.afar(&downward(above, go.yaw)).is_none() {
+            return Err("the arm does not reach the place for the block".to_owned());
+        }
+        moves.push(go.line(low, closed_m));
+        moves.extend(self.let_go(go, low));
         Ok(moves)
     }
 
@@ -242,38 +294,12 @@ impl Decision<'_> {
         ]
     }
 
-    /// A block in the hand of the arm that cannot reach the tray: put down in the middle.
-    fn put_down(&self, arm_idx: usize) -> Result<Vec<Move>, String> {
-        let block = &self.sight.block;
-        let closed_m = self.pressing(arm_idx);
-        let yaw = self.tool_yaw(arm_idx);
-        let reach = Reach::new(self.description, arm_idx);
-        let tool_m = self.sight.hands[arm_idx].tool.position_m;
-        let low_m = self.sight.table_m + block.size_m / 2.0 + DROP_M;
-        let spot = self.middle_spot();
-        let over = (tool_m[0] - spot[0]).hypot(tool_m[1] - spot[1]) < LINED_UP_M;
-        let turned = if over { yaw } else { yaw + reach.azimuth([spot[0], spot[1], low_m]) - reach.azimuth(tool_m) };
-        let go = Go { arm_idx, yaw: turned };
-        if over && block.position_m[2] - low_m < LEVEL_M {
-            return Ok(self.let_go(go, tool_m));
-        }
-        let above = [spot[0], spot[1], self.travel_m()];
-        self.demand_reach(arm_idx, above, turned, "table's middle")?;
-        let mut moves = Vec::new();
-        if !over {
-            moves.extend(self.rise(arm_idx, closed_m));
-            moves.push(go.reach(above, closed_m));
-        }
-        let down = [spot[0], spot[1], low_m];
-        moves.push(go.line(down, closed_m));
-        moves.extend(self.let_go(go, down));
-        Ok(moves)
-    }
-
     /// A free place between the bases, as far out as the tray.
     fn middle_spot(&self) -> [f64; 2] {
         let arms = self.description.arms();
-        let bases = arms.iter().map(|arm| arm.chain.world_from_base.position_m[1]);
+        let bases = arms
+            .iter()
+            .map(|arm| arm.chain.world_from_base.position_m[1]);
         let middle = bases.sum::<f64>() / arms.len() as f64;
         let spots = [0.0, 0.08, -0.08, 0.16].map(|off| [self.sight.tray.centre_m[0] + off, middle]);
         let clear = |spot: &[f64; 2]| {
@@ -288,8 +314,16 @@ impl Decision<'_> {
     fn leave(&self, arm_idx: usize) -> Vec<Move> {
         let hand = &self.sight.hands[arm_idx];
         let [x, y, z] = hand.tool.position_m;
-        let go = Go { arm_idx, yaw: self.tool_yaw(arm_idx) };
-        if self.sight.others.iter().any(|other| self.sight.holds(arm_idx, other)) {
+        let go = Go {
+            arm_idx,
+            yaw: self.tool_yaw(arm_idx),
+        };
+        if self
+            .sight
+            .others
+            .iter()
+            .any(|other| self.sight.holds(arm_idx, other))
+        {
             let closed_m = self.pressing(arm_idx);
             let mut moves: Vec<Move> = self.rise(arm_idx, closed_m).into_iter().collect();
             moves.push(go.home(closed_m));
@@ -313,7 +347,10 @@ impl Decision<'_> {
     fn rise(&self, arm_idx: usize, gripper_m: f64) -> Option<Move> {
         let hand = &self.sight.hands[arm_idx];
         let [x, y, z] = hand.tool.position_m;
-        let go = Go { arm_idx, yaw: self.tool_yaw(arm_idx) };
+        let go = Go {
+            arm_idx,
+            yaw: self.tool_yaw(arm_idx),
+        };
         let downward = hand.tool.rotation[2][2] < -0.95;
         (z < self.travel_m() - LEVEL_M && downward)
             .then(|| go.line([x, y, self.travel_m()], gripper_m))
@@ -330,7 +367,8 @@ impl Decision<'_> {
             let across = [-yaw.sin(), yaw.cos()];
             let crowded = [1.0, -1.0].iter().any(|side| {
                 self.sight.others.iter().any(|other| {
-                    let finger = |axis: usize| block.position_m[axis] + across[axis] * FINGER_M * side;
+                    let finger =
+                        |axis: usize| block.position_m[axis] + across[axis] * FINGER_M * side;
                     let off_x = finger(0) - other.position_m[0];
                     let off_y = finger(1) - other.position_m[1];
                     off_x.hypot(off_y) < 0.035
@@ -341,17 +379,9 @@ impl Decision<'_> {
         };
         [near, near + FRAC_PI_2, near - FRAC_PI_2]
             .into_iter()
-            .filter(|yaw| reach.from_home(&downward(block.position_m, *yaw)).is_some())
+            .filter(|yaw| reach.afar(&downward(block.position_m, *yaw)).is_some())
             .min_by(|a, b| cost(a).total_cmp(&cost(b)))
             .ok_or_else(|| "no arm reaches the block".to_owned())
-    }
-
-    fn demand_reach(&self, arm_idx: usize, at: Vec3, yaw: f64, what: &str) -> Result<(), String> {
-        let reach = Reach::new(self.description, arm_idx);
-        match reach.from_home(&downward(at, yaw)) {
-            Some(_) => Ok(()),
-            None => Err(format!("the arm does not reach the {what}")),
-        }
     }
 
     fn travel_m(&self) -> f64 {
@@ -378,7 +408,10 @@ impl Decision<'_> {
         let arm = &self.description.arms()[arm_idx];
         let joints = arm.first_dof..arm.gripper_dof();
         let home = &self.description.home()[joints.clone()];
-        let away = self.dofs[joints].iter().zip(home).map(|(a, b)| (a - b).abs());
+        let away = self.dofs[joints]
+            .iter()
+            .zip(home)
+            .map(|(a, b)| (a - b).abs());
         away.fold(0.0, f64::max) < HOME_RAD
     }
 }
@@ -422,7 +455,11 @@ impl Go {
 /// How far `a` is turned against `b`, where every `period` looks the same; in ± half a period.
 fn turn_between(a: f64, b: f64, period: f64) -> f64 {
     let turn = (a - b).rem_euclid(period);
-    if period / 2.0 < turn { turn - period } else { turn }
+    if period / 2.0 < turn {
+        turn - period
+    } else {
+        turn
+    }
 }
 
 fn base_yaw(reach: &Reach<'_>) -> f64 {

@@ -1,0 +1,179 @@
+//! Deaths, silence, age, lateness and the stop itself.
+
+use vlad_safety::envelope::flag;
+use vlad_safety::mode::Mode;
+use vlad_safety::reason::Reason;
+use vlad_wire::clock::MS;
+use vlad_wire::id::Role;
+use vlad_wire::msg::execute::Source;
+use vlad_wire::msg::think::Strategy;
+
+use super::{Beat, Bench, HORIZON, SERVO_NS, SESSION, Voice, shape};
+
+#[test]
+fn the_death_of_brain_or_expert_stops_on_the_very_next_servo_tick() {
+    for (role, reason) in
+        [(Role::Brain, Reason::BrainLost), (Role::ActionExpert, Reason::ExpertLost)]
+    {
+        let mut bench = Bench::running(Strategy::Naive);
+        bench.steps(3);
+        let before = bench.guard.velocity[0].abs();
+        bench.guard.died(role, SESSION, bench.now_ns);
+        let executed = bench.step();
+        assert_eq!((executed.mode, bench.state().1), (Mode::Stopping, reason));
+        assert_eq!((executed.source, executed.flags & flag::STOP), (Source::Hold, flag::STOP));
+        assert!(bench.guard.velocity[0].abs() < before);
+        assert!(bench.guard.buffer.is_empty());
+        bench.until_stopped();
+        assert_eq!(bench.state(), (Mode::Stopped, reason));
+    }
+}
+
+#[test]
+fn the_end_of_an_older_session_changes_nothing() {
+    for role in [Role::Brain, Role::ActionExpert] {
+        let mut bench = Bench::running(Strategy::Naive);
+        bench.guard.died(role, SESSION - 1, bench.now_ns);
+        bench.ticks(3);
+        assert_eq!(bench.state(), (Mode::Running, Reason::Playing));
+    }
+}
+
+#[test]
+fn a_policy_that_hangs_plays_its_buffer_to_the_end_and_stops() {
+    let mut bench = Bench::leased();
+    bench.in_flight = true;
+    assert!(bench.send(Strategy::Sync).is_some());
+    bench.brain = Voice::Silent;
+    bench.expert = Voice::Silent;
+    bench.ticks(u64::from(HORIZON));
+    assert_eq!(bench.state(), (Mode::Running, Reason::Playing));
+    bench.ticks(2);
+    assert_eq!(bench.state(), (Mode::Stopped, Reason::BufferEmpty));
+    assert_eq!(bench.guard.played, u64::from(HORIZON));
+}
+
+#[test]
+fn an_action_older_than_the_limit_is_never_sent() {
+    let mut bench = Bench::leased();
+    bench.millis(1000);
+    let mut chunk = bench.next_chunk(Strategy::Naive);
+    chunk.head.captured_at_ns = bench.now_ns - 1000 * MS;
+    assert!(bench.guard.chunk(&chunk, bench.now_ns).is_some());
+    let mut sent = 0;
+    for _ in 0..240 {
+        let executed = bench.step();
+        if executed.source == Source::Policy && bench.guard.tick_begins() {
+            assert!(bench.now_ns - chunk.head.captured_at_ns <= 1500 * MS);
+            sent += 1;
+        }
+    }
+    // 500 ms are 15 ticks, of which the first began before the chunk.
+    assert!((14..=15).contains(&sent), "{sent}");
+    assert_eq!(bench.state(), (Mode::Stopped, Reason::ActionTooOld));
+    assert_eq!(bench.guard.counters.stale, 1);
+}
+
+#[test]
+fn a_stop_is_as_short_as_its_closed_form() {
+    let (a, dt_s) = (shape().limits[0].deceleration, SERVO_NS_S);
+    for per_tick in [-0.001, -0.01, -0.03, -0.06, -0.08, -0.5] {
+        let mut bench = Bench::leased();
+        let chunk = bench.chunk_along(Strategy::Naive, &[0.0, 0.5, 0.04], per_tick);
+        let mut chunk = chunk;
+        // E7 looks at row 0 only: the speed limit, not the row, says how fast the joint gets.
+        chunk.rows[1] = 0.0;
+        assert!(bench.guard.chunk(&chunk, bench.now_ns).is_some());
+        bench.ticks(10);
+        let (speed, from) = (bench.guard.velocity[0].abs(), bench.guard.command_now()[0]);
+        assert!(0.0 < speed && speed <= shape().limits[0].speed_max * 1.000_001);
+        bench.guard.died(Role::Brain, SESSION, bench.now_ns);
+        let mut steps = 0.0;
+        while bench.guard.velocity[0] != 0.0 {
+            bench.step();
+            steps += 1.0;
+        }
+        let distance = (bench.guard.command_now()[0] - from).abs();
+        assert!(steps <= (speed / (a * dt_s)).ceil() + 2.0, "{steps} steps from {speed}");
+        assert!(distance <= speed * speed / (2.0 * a) + speed * dt_s, "{distance} from {speed}");
+        bench.step();
+        assert_eq!(bench.state(), (Mode::Stopped, Reason::BrainLost));
+    }
+}
+
+const SERVO_NS_S: f64 = 4_166_667.0 / 1e9;
+
+#[test]
+fn a_robot_that_cannot_be_read_stops() {
+    let mut bench = Bench::running(Strategy::Naive);
+    bench.now_ns += SERVO_NS;
+    let beat = Beat { scheduled_ns: bench.now_ns, now_ns: bench.now_ns };
+    let executed = bench.guard.servo(beat, None);
+    assert_eq!(executed.mode, Mode::Stopping);
+    bench.until_stopped();
+    assert_eq!(bench.state(), (Mode::Stopped, Reason::RobotError));
+}
+
+#[test]
+fn a_measurement_that_is_no_number_is_a_robot_that_cannot_be_read() {
+    for (position, velocity) in [(f64::NAN, 0.0), (f64::INFINITY, 0.0), (0.5, f64::NAN)] {
+        let mut bench = Bench::new();
+        bench.stuck = vec![(1, position)];
+        bench.follow();
+        bench.measured.velocity[1] = velocity;
+        bench.now_ns += SERVO_NS;
+        let beat = Beat { scheduled_ns: bench.now_ns, now_ns: bench.now_ns };
+        let bad = bench.measured.clone();
+        bench.guard.servo(beat, Some(&bad));
+        // Arming takes the measured pose as command: it must be one that can be commanded.
+        assert!(bench.rearm().done);
+        let executed = bench.guard.servo(beat, Some(&bad));
+        assert!(executed.command.iter().all(|x| x.is_finite()));
+        assert_eq!(bench.state(), (Mode::Stopped, Reason::RobotError));
+    }
+}
+
+#[test]
+fn a_sample_of_another_length_is_a_robot_that_cannot_be_read() {
+    let mut bench = Bench::running(Strategy::Naive);
+    bench.measured.position.pop();
+    bench.step();
+    assert_eq!(bench.state().1, Reason::RobotError);
+}
+
+#[test]
+fn lateness_stops_only_when_it_repeats() {
+    let mut bench = Bench::running(Strategy::Naive);
+    let late = |bench: &mut Bench, by_ns: u64| {
+        bench.now_ns += SERVO_NS;
+        let beat = Beat { scheduled_ns: bench.now_ns, now_ns: bench.now_ns + by_ns };
+        bench.guard.servo(beat, Some(&bench.measured.clone()));
+        bench.follow();
+    };
+    for by_ns in [SERVO_NS + 1, SERVO_NS + 1, SERVO_NS, SERVO_NS + 1, SERVO_NS + 1] {
+        late(&mut bench, by_ns);
+    }
+    assert_eq!(bench.state().0, Mode::Running);
+    assert_eq!(bench.guard.counters.late, 4);
+    late(&mut bench, SERVO_NS + 1);
+    assert_eq!(bench.state(), (Mode::Stopping, Reason::ServoOverrun));
+}
+
+#[test]
+fn a_guard_that_stands_outside_its_limits_moves_only_when_a_chunk_says_so() {
+    let found = [2.02, 0.5, 0.04];
+    let mut bench = Bench::found_at(&found);
+    bench.ticks(10);
+    assert_eq!(bench.guard.command_now(), found);
+    assert!(bench.rearm().done && bench.grant().done);
+    bench.ticks(10);
+    assert_eq!(bench.guard.command_now(), found);
+    assert!(bench.send(Strategy::Naive).is_some());
+    let executed = bench.ticks(6);
+    let reach = shape().limits[0].speed_max * SERVO_NS_S;
+    for pair in executed.windows(2) {
+        let (last, command) = (pair[0].command[0], pair[1].command[0]);
+        assert!(last - reach <= command && command <= last + reach);
+    }
+    assert!(bench.guard.command_now()[0] <= 2.0);
+}

@@ -1,0 +1,42 @@
+//! `vlad config check`: the merged settings, and which layer set each key.
+
+use serde_json::{Map, json};
+
+use crate::cli::print;
+use crate::cli::{ConfigCheckArgs, ConfigCommand};
+use crate::config::{Config, Sources};
+
+/// Checks settings and prints them.
+///
+/// # Errors
+/// [`crate::config::ConfigError`] if they are refused.
+pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
+    let ConfigCommand::Check(arguments) = command;
+    let config = Config::load(&sources(arguments))?;
+    let mut text = String::new();
+    if arguments.json {
+        let cells = config.cells.iter().map(|cell| {
+            let keys = cell.merged.keys().map(|(key, value, layer)| {
+                (key.to_owned(), json!({ "value": value, "set_by": layer }))
+            });
+            (cell.cell.name.to_string(), keys.collect::<Map<_, _>>().into())
+        });
+        text = serde_json::to_string_pretty(&cells.collect::<Map<_, _>>())?;
+    } else {
+        for cell in &config.cells {
+            text.push_str(&format!("# cell {}\n", cell.cell.name));
+            for (key, value, layer) in cell.merged.keys() {
+                text.push_str(&format!("{key} = {value}  # {layer}\n"));
+            }
+        }
+    }
+    print::line(text.trim_end())
+}
+
+fn sources(arguments: &ConfigCheckArgs) -> Sources {
+    Sources {
+        cells: arguments.cells.clone(),
+        files: arguments.file.iter().cloned().collect(),
+        sets: arguments.settings.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+    }
+}

@@ -1,0 +1,269 @@
+//! The layers of settings → one [`Config`], checked across all parts.
+//!
+//! Layers, later wins: `config/default.toml` (compiled in), the robot's file, the cell's file,
+//! `--config FILE`, `--set key=value`. Each part owns its own settings' type; this file only reads,
+//! merges and checks. Whatever is wrong is named with the layer that set it, the key and the reason.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use vlad_actors::actuator::settings::GuardConfig;
+use vlad_actors::expert::ExpertConfig;
+use vlad_actors::perception::PerceptionConfig;
+use vlad_cell::description::{RobotDescription, RobotToml};
+use vlad_sim::scene::{Scene, SceneToml};
+use vlad_wire::text::Name;
+
+use layers::{Layer, Merged};
+
+pub mod layers;
+
+/// The shipped files, compiled in: the demo cell needs no other file.
+const DEFAULT: &str = include_str!("../config/default.toml");
+const ROBOTS: &[(&str, &str)] =
+    &[("demo-dual-arm", include_str!("../config/robots/demo-dual-arm.toml"))];
+const CELLS: &[(&str, &str)] = &[("demo", include_str!("../config/cells/demo.toml"))];
+
+/// Largest file of settings: the demo robot's has 10 kB.
+const FILE_MAX: u64 = 1024 * 1024;
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{layer}: {key}: {problem}")]
+pub struct ConfigError {
+    /// The file or flag that set it.
+    pub layer: String,
+    /// The key, dotted; `-` where the whole file is meant.
+    pub key: String,
+    /// What is wrong, and what is allowed.
+    pub problem: String,
+}
+
+/// Settings of the process: the table `daemon`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DaemonConfig {
+    /// Cells that this process serves: names, or paths of files.
+    pub cells: Vec<String>,
+    /// Address of the REST API and the page.
+    pub bind: String,
+    /// Name of the policy.
+    pub policy: Name,
+    /// The data folder; without it systemd's state folder, else the user's.
+    #[serde(default)]
+    pub data: Option<PathBuf>,
+}
+
+/// What drives a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CellKind {
+    /// The simulated demo cell, inside this process.
+    Sim,
+}
+
+/// A cell: the table `cell`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CellToml {
+    /// Id of the cell.
+    pub name: Name,
+    /// Name of the robot's file in `config/robots`, or its path.
+    pub robot: String,
+    /// What drives it.
+    pub kind: CellKind,
+    /// Whether the guard is armed once at daemon start; simulated cells only.
+    #[serde(default)]
+    pub arm_at_start: bool,
+}
+
+/// All keys of one cell's merged layers.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Everything {
+    daemon: DaemonConfig,
+    cell: CellToml,
+    robot: RobotToml,
+    guard: GuardConfig,
+    perception: PerceptionConfig,
+    expert: ExpertConfig,
+    #[serde(default)]
+    scene: Option<SceneToml>,
+}
+
+/// One cell, checked.
+#[derive(Debug, Clone)]
+pub struct CellConfig {
+    /// What it is.
+    pub cell: CellToml,
+    /// Its robot.
+    pub robot: RobotDescription,
+    /// Its scene.
+    pub scene: Scene,
+    /// Its guard.
+    pub guard: GuardConfig,
+    /// Its perception.
+    pub perception: PerceptionConfig,
+    /// The merged layers.
+    pub merged: Merged,
+}
+
+/// Everything, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The process.
+    pub daemon: DaemonConfig,
+    /// The cells that it serves.
+    pub cells: Vec<CellConfig>,
+    /// The action expert, for all cells.
+    pub expert: ExpertConfig,
+}
+
+/// Where settings come from, beside what is compiled in.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// `--cell`: replaces the list of cells.
+    pub cells: Vec<String>,
+    /// `--config`: files, in their order.
+    pub files: Vec<PathBuf>,
+    /// `--set key=value`, in their order.
+    pub sets: Vec<String>,
+}
+
+impl Config {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with layer, key and reason of the first thing that is wrong.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let outer = outer_layers(sources)?;
+        let mut base = vec![Layer::parse("config/default.toml", DEFAULT)?];
+        base.extend(outer.clone());
+        let merged = Merged::new(base)?;
+        let daemon: DaemonConfig = merged.section("daemon")?;
+        let names = if sources.cells.is_empty() { &daemon.cells } else { &sources.cells };
+        if names.is_empty() {
+            return Err(merged.error("daemon.cells", "must name at least one cell"));
+        }
+        let mut cells: Vec<CellConfig> = Vec::new();
+        let mut expert = None;
+        for name in names {
+            let (cell, cell_expert) = load_cell(name, &outer)?;
+            if cells.iter().any(|known| known.cell.name == cell.cell.name) {
+                return Err(cell.merged.error("cell.name", "is the name of another cell too"));
+            }
+            expert.get_or_insert(cell_expert);
+            cells.push(cell);
+        }
+        check_bind(&merged, &daemon.bind)?;
+        if daemon.policy.as_str() != "scripted" {
+            return Err(merged.error("daemon.policy", "must be scripted: this build has no other"));
+        }
+        let expert = expert.ok_or_else(|| merged.error("daemon.cells", "must name a cell"))?;
+        Ok(Self { daemon, cells, expert })
+    }
+}
+
+fn outer_layers(sources: &Sources) -> Result<Vec<Layer>, ConfigError> {
+    let mut layers = Vec::new();
+    for path in &sources.files {
+        layers.push(Layer::parse(&path.display().to_string(), &read(path)?)?);
+    }
+    for set in &sources.sets {
+        layers.push(Layer::set(set)?);
+    }
+    Ok(layers)
+}
+
+fn load_cell(name: &str, outer: &[Layer]) -> Result<(CellConfig, ExpertConfig), ConfigError> {
+    let cell_layer = find(name, "cells", CELLS)?;
+    let mut without_robot = vec![cell_layer.clone()];
+    without_robot.extend_from_slice(outer);
+    let robot: String = Merged::new(without_robot)?.value("cell.robot")?;
+    let mut layers = vec![
+        Layer::parse("config/default.toml", DEFAULT)?,
+        find(&robot, "robots", ROBOTS)?,
+        cell_layer,
+    ];
+    layers.extend_from_slice(outer);
+    let merged = Merged::new(layers)?;
+    let everything: Everything = merged.read()?;
+    check_sections(&merged, &everything)?;
+    let robot = RobotDescription::new(everything.robot)
+        .map_err(|error| merged.error(&format!("robot.{}", error.field), &error.problem))?;
+    let scene = everything.scene.ok_or_else(|| {
+        merged.error("scene", "is missing: a simulated cell needs a table, blocks and trays")
+    })?;
+    let scene = Scene::new(scene).map_err(|error| merged.error(&error.field, &error.problem))?;
+    let cell = CellConfig {
+        cell: everything.cell,
+        robot,
+        scene,
+        guard: everything.guard,
+        perception: everything.perception,
+        merged,
+    };
+    Ok((cell, everything.expert))
+}
+
+fn check_sections(merged: &Merged, everything: &Everything) -> Result<(), ConfigError> {
+    let guard = everything.guard.faults().into_iter().map(|fault| ("guard", fault));
+    let perception = everything.perception.faults().into_iter().map(|f| ("perception", f));
+    let expert = everything.expert.faults().into_iter().map(|fault| ("expert", fault));
+    if let Some((section, (field, problem))) = guard.chain(perception).chain(expert).next() {
+        return Err(merged.error(&format!("{section}.{field}"), problem));
+    }
+    if everything.guard.think_timeout_ms <= everything.expert.context_timeout_ms {
+        let problem = "must lie below guard.think_timeout_ms, so that a lost one is asked again";
+        return Err(merged.error("expert.context_timeout_ms", problem));
+    }
+    Ok(())
+}
+
+fn check_bind(merged: &Merged, bind: &str) -> Result<(), ConfigError> {
+    let address: std::net::SocketAddr = bind
+        .parse()
+        .map_err(|_| merged.error("daemon.bind", "must be an address and a port, such as 127.0.0.1:8640"))?;
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    let problem = "must be a loopback address: any other needs TLS and authentication, which this \
+                   build does not have";
+    Err(merged.error("daemon.bind", problem))
+}
+
+/// Finds a shipped file by name, or reads one by path.
+fn find(name: &str, folder: &str, shipped: &[(&str, &str)]) -> Result<Layer, ConfigError> {
+    if let Some((known, text)) = shipped.iter().find(|(known, _)| *known == name) {
+        return Layer::parse(&format!("config/{folder}/{known}.toml"), text);
+    }
+    if Path::new(name).extension().is_some_and(|ending| ending == "toml") {
+        return Layer::parse(name, &read(Path::new(name))?);
+    }
+    let names: Vec<_> = shipped.iter().map(|(known, _)| *known).collect();
+    Err(ConfigError {
+        layer: name.to_owned(),
+        key: "-".to_owned(),
+        problem: format!(
+            "there is no such file in config/{folder}: name one of {}, or give the path of a .toml \
+             file",
+            names.join(", ")
+        ),
+    })
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let fault = |problem: String| ConfigError {
+        layer: path.display().to_string(),
+        key: "-".to_owned(),
+        problem,
+    };
+    let n_bytes = std::fs::metadata(path).map_err(|error| fault(error.to_string()))?.len();
+    if FILE_MAX < n_bytes {
+        return Err(fault(format!("has {n_bytes} bytes, at most {FILE_MAX} are read")));
+    }
+    std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;
