@@ -1,5 +1,7 @@
 //! `vlad config check`: the merged settings, and which layer set each key.
 
+use std::fmt::Write;
+
 use serde_json::{Map, json};
 
 use crate::cli::print;
@@ -19,14 +21,17 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
             let keys = cell.merged.keys().map(|(key, value, layer)| {
                 (key.to_owned(), json!({ "value": value, "set_by": layer }))
             });
-            (cell.cell.name.to_string(), keys.collect::<Map<_, _>>().into())
+            (
+                cell.cell.name.to_string(),
+                keys.collect::<Map<_, _>>().into(),
+            )
         });
         text = serde_json::to_string_pretty(&cells.collect::<Map<_, _>>())?;
     } else {
         for cell in &config.cells {
-            text.push_str(&format!("# cell {}\n", cell.cell.name));
+            writeln!(text, "# cell {}", cell.cell.name)?;
             for (key, value, layer) in cell.merged.keys() {
-                text.push_str(&format!("{key} = {value}  # {layer}\n"));
+                writeln!(text, "{key} = {value}  # {layer}")?;
             }
         }
     }
@@ -37,6 +42,10 @@ fn sources(arguments: &ConfigCheckArgs) -> Sources {
     Sources {
         cells: arguments.cells.clone(),
         files: arguments.file.iter().cloned().collect(),
-        sets: arguments.settings.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+        sets: arguments
+            .settings
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect(),
     }
 }

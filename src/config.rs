@@ -20,8 +20,10 @@ pub mod layers;
 
 /// The shipped files, compiled in: the demo cell needs no other file.
 const DEFAULT: &str = include_str!("../config/default.toml");
-const ROBOTS: &[(&str, &str)] =
-    &[("demo-dual-arm", include_str!("../config/robots/demo-dual-arm.toml"))];
+const ROBOTS: &[(&str, &str)] = &[(
+    "demo-dual-arm",
+    include_str!("../config/robots/demo-dual-arm.toml"),
+)];
 const CELLS: &[(&str, &str)] = &[("demo", include_str!("../config/cells/demo.toml"))];
 
 /// Largest file of settings: the demo robot's has 10 kB.
@@ -141,7 +143,11 @@ impl Config {
         base.extend(outer.clone());
         let merged = Merged::new(base)?;
         let daemon: DaemonConfig = merged.section("daemon")?;
-        let names = if sources.cells.is_empty() { &daemon.cells } else { &sources.cells };
+        let names = if sources.cells.is_empty() {
+            &daemon.cells
+        } else {
+            &sources.cells
+        };
         if names.is_empty() {
             return Err(merged.error("daemon.cells", "must name at least one cell"));
         }
@@ -150,7 +156,9 @@ impl Config {
         for name in names {
             let (cell, cell_expert) = load_cell(name, &outer)?;
             if cells.iter().any(|known| known.cell.name == cell.cell.name) {
-                return Err(cell.merged.error("cell.name", "is the name of another cell too"));
+                return Err(cell
+                    .merged
+                    .error("cell.name", "is the name of another cell too"));
             }
             expert.get_or_insert(cell_expert);
             cells.push(cell);
@@ -160,7 +168,11 @@ impl Config {
             return Err(merged.error("daemon.policy", "must be scripted: this build has no other"));
         }
         let expert = expert.ok_or_else(|| merged.error("daemon.cells", "must name a cell"))?;
-        Ok(Self { daemon, cells, expert })
+        Ok(Self {
+            daemon,
+            cells,
+            expert,
+        })
     }
 }
 
@@ -192,7 +204,10 @@ fn load_cell(name: &str, outer: &[Layer]) -> Result<(CellConfig, ExpertConfig), 
     let robot = RobotDescription::new(everything.robot)
         .map_err(|error| merged.error(&format!("robot.{}", error.field), &error.problem))?;
     let scene = everything.scene.ok_or_else(|| {
-        merged.error("scene", "is missing: a simulated cell needs a table, blocks and trays")
+        merged.error(
+            "scene",
+            "is missing: a simulated cell needs a table, blocks and trays",
+        )
     })?;
     let scene = Scene::new(scene).map_err(|error| merged.error(&error.field, &error.problem))?;
     let cell = CellConfig {
@@ -207,9 +222,21 @@ fn load_cell(name: &str, outer: &[Layer]) -> Result<(CellConfig, ExpertConfig), 
 }
 
 fn check_sections(merged: &Merged, everything: &Everything) -> Result<(), ConfigError> {
-    let guard = everything.guard.faults().into_iter().map(|fault| ("guard", fault));
-    let perception = everything.perception.faults().into_iter().map(|f| ("perception", f));
-    let expert = everything.expert.faults().into_iter().map(|fault| ("expert", fault));
+    let guard = everything
+        .guard
+        .faults()
+        .into_iter()
+        .map(|fault| ("guard", fault));
+    let perception = everything
+        .perception
+        .faults()
+        .into_iter()
+        .map(|f| ("perception", f));
+    let expert = everything
+        .expert
+        .faults()
+        .into_iter()
+        .map(|fault| ("expert", fault));
     if let Some((section, (field, problem))) = guard.chain(perception).chain(expert).next() {
         return Err(merged.error(&format!("{section}.{field}"), problem));
     }
@@ -221,9 +248,12 @@ fn check_sections(merged: &Merged, everything: &Everything) -> Result<(), Config
 }
 
 fn check_bind(merged: &Merged, bind: &str) -> Result<(), ConfigError> {
-    let address: std::net::SocketAddr = bind
-        .parse()
-        .map_err(|_| merged.error("daemon.bind", "must be an address and a port, such as 127.0.0.1:8640"))?;
+    let address: std::net::SocketAddr = bind.parse().map_err(|_| {
+        merged.error(
+            "daemon.bind",
+            "must be an address and a port, such as 127.0.0.1:8640",
+        )
+    })?;
     if address.ip().is_loopback() {
         return Ok(());
     }
@@ -237,7 +267,10 @@ fn find(name: &str, folder: &str, shipped: &[(&str, &str)]) -> Result<Layer, Con
     if let Some((known, text)) = shipped.iter().find(|(known, _)| *known == name) {
         return Layer::parse(&format!("config/{folder}/{known}.toml"), text);
     }
-    if Path::new(name).extension().is_some_and(|ending| ending == "toml") {
+    if Path::new(name)
+        .extension()
+        .is_some_and(|ending| ending == "toml")
+    {
         return Layer::parse(name, &read(Path::new(name))?);
     }
     let names: Vec<_> = shipped.iter().map(|(known, _)| *known).collect();
@@ -258,9 +291,13 @@ fn read(path: &Path) -> Result<String, ConfigError> {
         key: "-".to_owned(),
         problem,
     };
-    let n_bytes = std::fs::metadata(path).map_err(|error| fault(error.to_string()))?.len();
+    let n_bytes = std::fs::metadata(path)
+        .map_err(|error| fault(error.to_string()))?
+        .len();
     if FILE_MAX < n_bytes {
-        return Err(fault(format!("has {n_bytes} bytes, at most {FILE_MAX} are read")));
+        return Err(fault(format!(
+            "has {n_bytes} bytes, at most {FILE_MAX} are read"
+        )));
     }
     std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))
 }

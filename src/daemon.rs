@@ -54,11 +54,12 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
 async fn serve(arguments: &RunArgs, config: Config, roles: Vec<Role>) -> anyhow::Result<()> {
     let clock: SharedClock = Arc::new(SystemClock);
     let bind: SocketAddr = config.daemon.bind.parse().context("daemon.bind")?;
-    let listener = match roles.contains(&Role::Gateway) {
-        true => Some(TcpListener::bind(bind).await.with_context(|| {
+    let listener = if roles.contains(&Role::Gateway) {
+        Some(TcpListener::bind(bind).await.with_context(|| {
             format!("cannot listen on {bind}: is another daemon running? --bind takes another port")
-        })?),
-        false => None,
+        })?)
+    } else {
+        None
     };
     let storage = storage(&roles, &config, &clock)?;
     let bus = Bus::zenoh(ZenohConfig {
@@ -74,9 +75,14 @@ async fn serve(arguments: &RunArgs, config: Config, roles: Vec<Role>) -> anyhow:
     let desk_server = Arc::new(Mutex::new(desk_server));
     let specs = roles::specs(&ground, &roles, storage.as_ref(), (waker, desk_server))?;
     let (events, mut supervised) = mpsc::channel(64);
-    let supervisor_arguments = Arguments { roles: specs, clock: clock.clone(), events };
-    let supervisor =
-        Supervision::start(supervisor_arguments).await.context("cannot start the roles")?;
+    let supervisor_arguments = Arguments {
+        roles: specs,
+        clock: clock.clone(),
+        events,
+    };
+    let supervisor = Supervision::start(supervisor_arguments)
+        .await
+        .context("cannot start the roles")?;
 
     let (stop, stopped) = watch::channel(false);
     let http = listener.map(|listener| {
@@ -88,7 +94,11 @@ async fn serve(arguments: &RunArgs, config: Config, roles: Vec<Role>) -> anyhow:
             version: env!("CARGO_PKG_VERSION"),
         };
         info!("the page and the API are on http://{bind}");
-        tokio::spawn(api::serve::serve(listener, api::router(state), until(stopped)))
+        tokio::spawn(api::serve::serve(
+            listener,
+            api::router(state),
+            until(stopped),
+        ))
     });
 
     let result = wait(&ground, &roles, &desk, &mut supervised).await;
@@ -102,14 +112,20 @@ async fn serve(arguments: &RunArgs, config: Config, roles: Vec<Role>) -> anyhow:
     drop(worlds);
     bus.close().await;
     if let Some(storage) = storage {
-        storage.episodes.flush().context("the episode log cannot be flushed")?;
+        storage
+            .episodes
+            .flush()
+            .context("the episode log cannot be flushed")?;
     }
     result
 }
 
 fn sources(arguments: &RunArgs) -> Sources {
-    let mut sets: Vec<_> =
-        arguments.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mut sets: Vec<_> = arguments
+        .settings
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     let text = |text: String| serde_json::Value::String(text).to_string();
     if let Some(policy) = &arguments.policy {
         sets.push(format!("daemon.policy={}", text(policy.to_string())));
@@ -120,7 +136,11 @@ fn sources(arguments: &RunArgs) -> Sources {
     if let Some(data) = &arguments.data {
         sets.push(format!("daemon.data={}", text(data.display().to_string())));
     }
-    Sources { cells: arguments.cells.clone(), files: arguments.configs.clone(), sets }
+    Sources {
+        cells: arguments.cells.clone(),
+        files: arguments.configs.clone(),
+        sets,
+    }
 }
 
 /// Says which roles this process runs, and refuses a split that cannot work.
@@ -130,10 +150,8 @@ fn which_roles(arguments: &RunArgs) -> Result<Vec<Role>, ConfigError> {
         key: "-".to_owned(),
         problem: problem.to_owned(),
     };
-    let roles: Vec<_> = match arguments.roles.is_empty() {
-        true => Role::ALL.to_vec(),
-        false => Role::ALL.into_iter().filter(|role| arguments.roles.contains(role)).collect(),
-    };
+    let wanted = |role: &Role| arguments.roles.is_empty() || arguments.roles.contains(role);
+    let roles: Vec<_> = Role::ALL.into_iter().filter(wanted).collect();
     let has = |role| roles.contains(&role);
     if has(Role::Perception) != has(Role::Actuator) {
         return Err(fault(
@@ -142,10 +160,14 @@ fn which_roles(arguments: &RunArgs) -> Result<Vec<Role>, ConfigError> {
         ));
     }
     if has(Role::Gateway) != has(Role::Recorder) {
-        return Err(fault("gateway and recorder share a data folder: name both or none"));
+        return Err(fault(
+            "gateway and recorder share a data folder: name both or none",
+        ));
     }
     if roles.len() < Role::ALL.len() && arguments.listen.is_none() && arguments.connect.is_empty() {
-        return Err(fault("some roles alone need --listen or --connect, to reach the others"));
+        return Err(fault(
+            "some roles alone need --listen or --connect, to reach the others",
+        ));
     }
     if let Some(name) = arguments.faults.first() {
         return Err(ConfigError {
@@ -157,7 +179,11 @@ fn which_roles(arguments: &RunArgs) -> Result<Vec<Role>, ConfigError> {
     Ok(roles)
 }
 
-fn storage(roles: &[Role], config: &Config, clock: &SharedClock) -> anyhow::Result<Option<Storage>> {
+fn storage(
+    roles: &[Role],
+    config: &Config,
+    clock: &SharedClock,
+) -> anyhow::Result<Option<Storage>> {
     if !roles.contains(&Role::Gateway) {
         return Ok(None);
     }
@@ -168,10 +194,17 @@ fn storage(roles: &[Role], config: &Config, clock: &SharedClock) -> anyhow::Resu
     let dir = DataDir::open(&path)?;
     info!(data = %path.display(), "data folder");
     let episodes = EpisodeStore::open(dir.path()).context("cannot open the episode log")?;
-    Ok(Some(Storage { dir: Arc::new(dir), episodes, clock: clock.clone() }))
+    Ok(Some(Storage {
+        dir: Arc::new(dir),
+        episodes,
+        clock: clock.clone(),
+    }))
 }
 
-#[expect(clippy::disallowed_methods, reason = "systemd and XDG name folders by environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "systemd and XDG name folders by environment"
+)]
 fn default_data_folder() -> anyhow::Result<PathBuf> {
     if let Ok(folder) = std::env::var("STATE_DIRECTORY") {
         // systemd lists several folders with colons between them; the first one is ours.
@@ -238,11 +271,20 @@ async fn shut_down(
 ) {
     let phases: [&[Role]; 3] = [
         &[Role::Gateway],
-        &[Role::Perception, Role::Brain, Role::ActionExpert, Role::Actuator],
+        &[
+            Role::Perception,
+            Role::Brain,
+            Role::ActionExpert,
+            Role::Actuator,
+        ],
         &[Role::Recorder],
     ];
     for phase in phases {
-        let mut ending: Vec<_> = phase.iter().copied().filter(|role| roles.contains(role)).collect();
+        let mut ending: Vec<_> = phase
+            .iter()
+            .copied()
+            .filter(|role| roles.contains(role))
+            .collect();
         if !supervisor.stop_roles(&ending) {
             return;
         }
@@ -255,7 +297,10 @@ async fn shut_down(
                 }
             }
         };
-        if tokio::time::timeout(std::time::Duration::from_secs(5), all).await.is_err() {
+        if tokio::time::timeout(std::time::Duration::from_secs(5), all)
+            .await
+            .is_err()
+        {
             warn!(roles = ?phase, "did not stop in time");
         }
     }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vlad: {error:#}");
-            let is_config = error.chain().any(|cause| cause.is::<ConfigError>());
+            let is_config = error.chain().any(<dyn Error>::is::<ConfigError>);
             ExitCode::from(if is_config { EXIT_CONFIG } else { 1 })
         }
     }

@@ -20,15 +20,25 @@ pub fn start(filter: Option<&str>) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_span_events(FmtSpan::NONE);
     if under_systemd() {
-        builder.json().flatten_event(true).with_thread_names(true).init();
+        builder
+            .json()
+            .flatten_event(true)
+            .with_thread_names(true)
+            .init();
     } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).with_thread_names(true).init();
+        builder
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_thread_names(true)
+            .init();
     }
     Ok(())
 }
 
 /// Whether systemd started this process.
-#[expect(clippy::disallowed_methods, reason = "systemd speaks by environment variables")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "systemd speaks by environment variables"
+)]
 fn under_systemd() -> bool {
     std::env::var("INVOCATION_ID").is_ok()
 }

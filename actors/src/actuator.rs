@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use tracing::{debug, info, warn};
+use tracing::{debug, debug_span, info, warn};
 use vlad_bus::bus::Bus;
 use vlad_bus::command::{Asked, Server};
 use vlad_bus::error::BusError;
@@ -22,7 +22,7 @@ use vlad_bus::subscriber::Subscriber;
 use vlad_bus::waker::Waker;
 use vlad_cell::description::RobotDescription;
 use vlad_wire::clock::{MS, SharedClock};
-use vlad_wire::id::{CellId, Role};
+use vlad_wire::id::{CellId, EpisodeId, Role};
 use vlad_wire::msg::command::Answer;
 use vlad_wire::msg::execute::{Executed, ExecutedTicks, GuardState};
 use vlad_wire::msg::health::Severity;
@@ -71,7 +71,7 @@ pub struct Actuator {
     heartbeats: Subscriber<Heartbeats>,
     tokens: AliveWatch,
     commands: Commands,
-    waiting: BTreeMap<u64, Box<dyn FnOnce(&Answer) + Send>>,
+    waiting: BTreeMap<u64, Reply>,
     next_number: u64,
     joints: Publisher<Joints>,
     accepted: Publisher<AcceptedTargets>,
@@ -80,6 +80,9 @@ pub struct Actuator {
     ticks: Vec<Executed>,
     next_state_ns: u64,
 }
+
+/// Passes the guard's answer on to the one who asked.
+type Reply = Box<dyn FnOnce(&Answer) + Send>;
 
 struct Commands {
     lease: Server<LeaseCommand>,
@@ -103,7 +106,13 @@ impl Actuator {
         waker: &Waker,
         parts: ActuatorParts,
     ) -> Result<Self, BusError> {
-        let ActuatorParts { cell, robot, link, thread, session } = parts;
+        let ActuatorParts {
+            cell,
+            robot,
+            link,
+            thread,
+            session,
+        } = parts;
         let wake = || Some(waker.clone());
         Ok(Self {
             pulse: Pulse::new(bus, &cell, Role::Actuator, session)?,
@@ -170,14 +179,28 @@ impl Actuator {
     {
         self.next_number += 1;
         let number = self.next_number;
-        if self.link.inbound.try_send(Inbound::Ask(number, ask(asked.ask.clone()))).is_ok() {
-            self.waiting.insert(number, Box::new(move |answer| asked.answer(answer)));
+        if self
+            .link
+            .inbound
+            .try_send(Inbound::Ask(number, ask(asked.ask.clone())))
+            .is_ok()
+        {
+            self.waiting
+                .insert(number, Box::new(move |answer| asked.answer(answer)));
         }
     }
 
     fn take_streams(&mut self) {
         while let Some(chunk) = self.chunks.try_next() {
-            debug!(chunk = %chunk.head.id, task = %chunk.head.task, obs = chunk.head.obs_seq, "chunk received");
+            let head = &chunk.head;
+            let episode = EpisodeId {
+                task: head.task,
+                attempt: head.attempt,
+            };
+            let _span = debug_span!("decision", cell = %head.cell, task = %head.task, %episode,
+                obs = head.obs_seq, chunk = %head.id)
+            .entered();
+            debug!("chunk received");
             self.hand(Inbound::Chunk(Box::new(chunk)));
         }
         while let Some(alive) = self.heartbeats.try_next() {
@@ -209,11 +232,12 @@ impl Actuator {
                 }
                 Outbound::Changed(state) => self.publish_change(&state, now_ns),
                 Outbound::Notice(notice) => {
-                    let chunk = notice.chunk.map(|id| id.to_string()).unwrap_or_default();
+                    let chunk = notice.chunk.map(|id| id.to_string());
+                    let (cell, kind) = (self.herald.cell(), notice.kind);
                     if notice.severity == Severity::Info {
-                        info!(kind = notice.kind, chunk, "{}", notice.text);
+                        info!(%cell, chunk, kind, "{}", notice.text);
                     } else {
-                        warn!(kind = notice.kind, chunk, "{}", notice.text);
+                        warn!(%cell, chunk, kind, "{}", notice.text);
                     }
                     self.herald.say_notice(&notice);
                 }
@@ -246,7 +270,10 @@ impl Actuator {
         let eef = self.robot.arms().iter().map(|arm| {
             let joints = executed.measured.get(arm.first_dof..arm.gripper_dof());
             let tool = arm.chain.tool(joints.unwrap_or_default());
-            PoseQuat { position_m: tool.position_m, quaternion_xyzw: tool.quaternion_xyzw() }
+            PoseQuat {
+                position_m: tool.position_m,
+                quaternion_xyzw: tool.quaternion_xyzw(),
+            }
         });
         JointState {
             tick: executed.tick,

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tracing::{debug, info, warn};
+use tracing::{debug, debug_span, info, warn};
 use vlad_bus::bus::Bus;
 use vlad_bus::error::BusError;
 use vlad_bus::publisher::Publisher;
@@ -112,7 +112,12 @@ impl Brain {
             in_flight: None,
             policy: Some(label),
         };
-        Ok(Self { cells, worker, thinking: None, condition })
+        Ok(Self {
+            cells,
+            worker,
+            thinking: None,
+            condition,
+        })
     }
 
     fn take_outcome(&mut self) -> Result<(), CoreError> {
@@ -134,8 +139,11 @@ impl Brain {
         warn!(cell = %thought.cell, request = thought.request.id, %error, "no context");
         if let Some(cell) = self.cells.get(&thought.cell) {
             let text = error.to_string();
-            let saying =
-                Saying { text: &text, task: Some(thought.request.task), ..Saying::default() };
+            let saying = Saying {
+                text: &text,
+                task: Some(thought.request.task),
+                ..Saying::default()
+            };
             cell.herald.say(Severity::Warn, "think_failed", &saying);
         }
     }
@@ -145,12 +153,18 @@ impl Brain {
             return;
         }
         let ready = self.cells.iter_mut().find_map(|(cell, state)| {
-            state.ready().map(|think| Job { cell: cell.clone(), think })
+            state.ready().map(|think| Job {
+                cell: cell.clone(),
+                think,
+            })
         });
         if let Some(job) = ready {
             let request = job.think.request;
-            debug!(cell = %job.cell, task = %request.task, request = request.id,
-                obs = job.think.observation.head.seq, "thinking");
+            let episode = job.think.task.episode();
+            let _span = debug_span!("decision", cell = %job.cell, task = %request.task, %episode,
+                obs = job.think.observation.head.seq)
+            .entered();
+            debug!(request = request.id, "thinking");
             self.thinking = Some((job.cell.clone(), request.id));
             self.worker.submit(job);
         }
@@ -165,7 +179,10 @@ impl Core for Brain {
         self.take_outcome()?;
         self.begin();
         for (cell, state) in &mut self.cells {
-            let ours = self.thinking.as_ref().filter(|(thinking, _)| thinking == cell);
+            let ours = self
+                .thinking
+                .as_ref()
+                .filter(|(thinking, _)| thinking == cell);
             self.condition.in_flight = ours.map(|(_, request)| *request);
             state.pulse.beat(&self.condition, now_ns);
         }
@@ -209,13 +226,17 @@ impl CellBrain {
         let request = self.wanted?;
         let observation = self.newest.as_ref()?;
         let task = self.task.as_ref()?;
-        let ours = (task.id, task.attempt, task.epoch)
-            == (request.task, request.attempt, request.epoch);
+        let ours =
+            (task.id, task.attempt, task.epoch) == (request.task, request.attempt, request.epoch);
         if !ours || !satisfies(observation, &request) {
             return None;
         }
         self.wanted = None;
-        Some(ThinkJob { request, observation: observation.clone(), task: task.clone() })
+        Some(ThinkJob {
+            request,
+            observation: observation.clone(),
+            task: task.clone(),
+        })
     }
 }
 
@@ -235,7 +256,12 @@ struct ContextPublisher {
 impl ContextPublisher {
     fn new(bus: &Bus, cell: &CellId) -> Result<Self, BusError> {
         let head = bus.publisher(cell, "head")?;
-        Ok(Self { bus: bus.clone(), cell: cell.clone(), head, parts: Vec::new() })
+        Ok(Self {
+            bus: bus.clone(),
+            cell: cell.clone(),
+            head,
+            parts: Vec::new(),
+        })
     }
 
     fn part(&mut self, index: u16) -> Option<&Publisher<Contexts>> {
@@ -278,12 +304,20 @@ fn open(
             let request = job.think.request;
             let result = match publishers.get_mut(&job.cell) {
                 Some(publisher) => {
-                    let mut sink = Sink { publisher, clock: &clock, from_ns: clock.now_ns() };
+                    let mut sink = Sink {
+                        publisher,
+                        clock: &clock,
+                        from_ns: clock.now_ns(),
+                    };
                     think.think(&[job.think], &mut sink)
                 }
                 None => Err(PolicyError::Decide("no such cell".to_owned())),
             };
-            Thought { cell: job.cell, request, result }
+            Thought {
+                cell: job.cell,
+                request,
+                result,
+            }
         }))
     }
 }

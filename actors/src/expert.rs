@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tracing::{debug, info, warn};
+use tracing::{debug, info, info_span, warn};
 use vlad_bus::bus::Bus;
 use vlad_bus::error::BusError;
 use vlad_bus::publisher::Publisher;
@@ -27,7 +27,7 @@ use vlad_motion::noise::{decision_seed, standard_normal};
 use vlad_motion::planner::{GuardView, Plan, PlannerConfig, decide, start};
 use vlad_motion::policy::{ActRequest, ActRows, ContextSource, Policy, PolicyError};
 use vlad_wire::clock::{MS, SharedClock};
-use vlad_wire::id::{CellId, ChunkId, Role};
+use vlad_wire::id::{CellId, ChunkId, EpisodeId, Role};
 use vlad_wire::msg::execute::Accepted;
 use vlad_wire::msg::health::{Fitness, Severity};
 use vlad_wire::msg::sense::JointState;
@@ -58,7 +58,7 @@ const RETRY_NS: u64 = 200 * MS;
 pub struct ExpertConfig {
     /// How consecutive chunks meet: `sync` or `naive`.
     pub strategy: Strategy,
-    /// Ticks that are played between two decisions where chunks overlap (T_e).
+    /// Ticks that are played between two decisions where chunks overlap (`T_e`).
     pub ticks_per_decision: u32,
     /// Euler steps of a flow policy.
     pub steps: u16,
@@ -178,7 +178,13 @@ impl Expert {
         waker: &Waker,
         parts: ExpertParts,
     ) -> Result<Self, CoreError> {
-        let ExpertParts { cells, policy, placement, config, session } = parts;
+        let ExpertParts {
+            cells,
+            policy,
+            placement,
+            config,
+            session,
+        } = parts;
         let mut states = BTreeMap::new();
         for cell in cells {
             let state = CellExpert::new(bus, clock, waker, (cell.clone(), session))?;
@@ -201,7 +207,14 @@ impl Expert {
             in_flight: None,
             policy: Some(label),
         };
-        Ok(Self { cells: states, worker, planner, config, hashes, condition })
+        Ok(Self {
+            cells: states,
+            worker,
+            planner,
+            config,
+            hashes,
+            condition,
+        })
     }
 
     fn take_outcome(&mut self, now_ns: u64) -> Result<(), CoreError> {
@@ -303,7 +316,9 @@ impl CellExpert {
             self.measured = Some(joints);
         }
         while let Some(message) = self.contexts.try_next() {
-            let Some(context) = self.assembly.take(message) else { continue };
+            let Some(context) = self.assembly.take(message) else {
+                continue;
+            };
             let asked = matches!(&self.phase, Phase::Asked { request } if *request == context.head().request);
             if asked {
                 self.context = Some(context);
@@ -320,10 +335,14 @@ impl CellExpert {
         match &self.phase {
             Phase::Asked { request } if request.requested_at_ns + timeout_ns < now_ns => {
                 warn!(cell = %self.shape.id, request = request.id, "no context in time");
-                self.phase = Phase::Idle { not_before_ns: now_ns };
+                self.phase = Phase::Idle {
+                    not_before_ns: now_ns,
+                };
             }
             Phase::Settling { until_ns, .. } if *until_ns < now_ns => {
-                self.phase = Phase::Idle { not_before_ns: now_ns };
+                self.phase = Phase::Idle {
+                    not_before_ns: now_ns,
+                };
             }
             _ => {}
         }
@@ -331,9 +350,10 @@ impl CellExpert {
 
     fn plan(&mut self, planner: &PlannerConfig, now_ns: u64) {
         self.anticipating = false;
-        let Phase::Idle { not_before_ns } = self.phase else { return };
-        let (Some(accepted), Some(joints), Some(task)) =
-            (&self.buffer, &self.measured, &self.task)
+        let Phase::Idle { not_before_ns } = self.phase else {
+            return;
+        };
+        let (Some(accepted), Some(joints), Some(task)) = (&self.buffer, &self.measured, &self.task)
         else {
             return;
         };
@@ -341,11 +361,18 @@ impl CellExpert {
         if accepted.epoch != task.epoch || now_ns < not_before_ns {
             return;
         }
-        let view = GuardView { accepted, joints, played_at_last: self.played_at_last };
+        let view = GuardView {
+            accepted,
+            joints,
+            played_at_last: self.played_at_last,
+        };
         match decide(planner, &view) {
             Plan::Wait => {}
             Plan::Anticipate => self.anticipating = true,
-            Plan::Ask { earliest_tick, earliest_captured_ns } => {
+            Plan::Ask {
+                earliest_tick,
+                earliest_captured_ns,
+            } => {
                 self.last_request_id += 1;
                 let request = ThinkRequest {
                     id: self.last_request_id,
@@ -366,7 +393,9 @@ impl CellExpert {
     }
 
     fn ready(&mut self, steps: u16) -> Option<Job> {
-        let Phase::Asked { request } = self.phase else { return None };
+        let Phase::Asked { request } = self.phase else {
+            return None;
+        };
         let context = self.context.take()?;
         let seed = self.task.as_ref()?.seed;
         let noise_seed = decision_seed(seed, context.head().obs_seq);
@@ -380,15 +409,15 @@ impl CellExpert {
             steps,
         };
         self.phase = Phase::Acting { request };
-        Some(Job { cell: self.shape.id.clone(), request, act, noise_seed })
+        Some(Job {
+            cell: self.shape.id.clone(),
+            request,
+            act,
+            noise_seed,
+        })
     }
 
-    fn conclude(
-        &mut self,
-        done: &Done,
-        made_by: (Strategy, &(Digest, Digest)),
-        now_ns: u64,
-    ) {
+    fn conclude(&mut self, done: &Done, made_by: (Strategy, &(Digest, Digest)), now_ns: u64) {
         let ours = matches!(&self.phase, Phase::Acting { request } if *request == done.request);
         if !ours {
             debug!(request = done.request.id, "a chunk for a task that is over");
@@ -399,10 +428,15 @@ impl CellExpert {
             Err(error) => {
                 warn!(cell = %self.shape.id, request = done.request.id, %error, "no chunk");
                 let text = error.to_string();
-                let saying =
-                    Saying { text: &text, task: Some(done.request.task), ..Saying::default() };
+                let saying = Saying {
+                    text: &text,
+                    task: Some(done.request.task),
+                    ..Saying::default()
+                };
                 self.herald.say(Severity::Warn, "act_failed", &saying);
-                self.phase = Phase::Idle { not_before_ns: now_ns + RETRY_NS };
+                self.phase = Phase::Idle {
+                    not_before_ns: now_ns + RETRY_NS,
+                };
             }
         }
     }
@@ -418,10 +452,21 @@ impl CellExpert {
             return;
         };
         let (epoch, last_seq) = self.seq;
-        let seq = if epoch == done.request.epoch { last_seq + 1 } else { 1 };
+        let seq = if epoch == done.request.epoch {
+            last_seq + 1
+        } else {
+            1
+        };
         self.seq = (done.request.epoch, seq);
         let context = done.context.head();
-        let id = ChunkId { epoch: done.request.epoch, request: done.request.id };
+        let id = ChunkId {
+            epoch: done.request.epoch,
+            request: done.request.id,
+        };
+        let episode = EpisodeId {
+            task: done.request.task,
+            attempt: done.request.attempt,
+        };
         let head = ChunkHead {
             cell: self.shape.id.clone(),
             epoch: done.request.epoch,
@@ -451,10 +496,18 @@ impl CellExpert {
             frame_convention: convention,
             mac: None,
         };
-        info!(cell = %self.shape.id, task = %head.task, chunk = %id, obs = head.obs_seq,
-            start = ?head.start, "chunk sent");
-        self.chunks.put(&Chunk { head, rows: rows.rows.clone() });
-        self.phase = Phase::Settling { chunk: id, until_ns: now_ns + SETTLE_NS };
+        let _span = info_span!("decision", cell = %self.shape.id, task = %head.task,
+            episode = %episode, obs = head.obs_seq, chunk = %id)
+        .entered();
+        info!(start = ?head.start, "chunk sent");
+        self.chunks.put(&Chunk {
+            head,
+            rows: rows.rows.clone(),
+        });
+        self.phase = Phase::Settling {
+            chunk: id,
+            until_ns: now_ns + SETTLE_NS,
+        };
     }
 
     /// The decision under way, from waiting for standstill to the chunk's acceptance.

@@ -78,13 +78,23 @@ impl Gateway {
         waker: &Waker,
         parts: GatewayParts,
     ) -> Result<Self, CoreError> {
-        let GatewayParts { cells, store, desk, armed_once, session } = parts;
+        let GatewayParts {
+            cells,
+            store,
+            desk,
+            armed_once,
+            session,
+        } = parts;
         let may_arm = !armed_once.swap(true, Ordering::AcqRel);
         let mut gates = BTreeMap::new();
         for spec in cells {
-            let latch = store.latch(&spec.id).map_err(failed)?;
+            let latch = store.latch(&spec.id).map_err(|error| failed(&error))?;
             let id = spec.id.clone();
-            let start = cell::Start { may_arm, latched: latch.is_some(), session };
+            let start = cell::Start {
+                may_arm,
+                latched: latch.is_some(),
+                session,
+            };
             gates.insert(id, CellGate::new(bus, clock, waker, (spec, start))?);
         }
         Ok(Self {
@@ -98,7 +108,12 @@ impl Gateway {
     }
 
     fn next_order(&self) -> Option<Order> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner).orders.try_recv().ok()
+        self.desk
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .orders
+            .try_recv()
+            .ok()
     }
 
     fn take_orders(&mut self, now_ns: u64) {
@@ -109,7 +124,9 @@ impl Gateway {
                     let client = Note::cleaned("rest");
                     let result = if self.cells.contains_key(&submission.cell) {
                         let key = key.as_ref();
-                        self.store.submit(&submission, key, &client).map_err(submit_error)
+                        self.store
+                            .submit(&submission, key, &client)
+                            .map_err(submit_error)
                     } else {
                         Err(no_cell(&submission.cell))
                     };
@@ -119,9 +136,14 @@ impl Gateway {
                     }
                     drop(reply.send(result));
                 }
-                Order::Show(id, reply) => drop(reply.send(self.store.get(&id).map_err(store_error))),
+                Order::Show(id, reply) => {
+                    drop(reply.send(self.store.get(&id).map_err(store_error)))
+                }
                 Order::List(query, reply) => {
-                    let filter = TaskFilter { cell: query.cell, state: query.state };
+                    let filter = TaskFilter {
+                        cell: query.cell,
+                        state: query.state,
+                    };
                     let limit = u32::try_from(query.limit).unwrap_or(u32::MAX);
                     let page = self.store.list(&filter, query.cursor, limit);
                     let page = page.map(|(items, next)| TaskPage { items, next });
@@ -139,10 +161,17 @@ impl Gateway {
         }
     }
 
-    fn cancel(&mut self, id: &TaskId, by: &Signature, now_ns: u64) -> Result<TaskRecord, DeskError> {
+    fn cancel(
+        &mut self,
+        id: &TaskId,
+        by: &Signature,
+        now_ns: u64,
+    ) -> Result<TaskRecord, DeskError> {
         let doer = Doer::Operator(by.operator.clone());
-        let task =
-            self.store.apply(id, Event::CancelAsked, &doer, &by.reason).map_err(store_error)?;
+        let task = self
+            .store
+            .apply(id, Event::CancelAsked, &doer, &by.reason)
+            .map_err(store_error)?;
         info!(cell = %task.cell, task = %id, operator = %by.operator, "cancel");
         if task.state == TaskState::Cancelling
             && let Some(gate) = self.cells.get_mut(&task.cell)
@@ -160,7 +189,10 @@ impl Gateway {
         now_ns: u64,
     ) -> Result<TaskRecord, DeskError> {
         let doer = Doer::Operator(by.operator.clone());
-        let task = self.store.apply(id, result.event(), &doer, &by.reason).map_err(store_error)?;
+        let task = self
+            .store
+            .apply(id, result.event(), &doer, &by.reason)
+            .map_err(store_error)?;
         info!(cell = %task.cell, task = %id, operator = %by.operator, verdict = result.name(), "verdict");
         if let Some(gate) = self.cells.get_mut(&task.cell) {
             gate.end_task(&task, now_ns);
@@ -174,7 +206,10 @@ impl Gateway {
             while let Some(event) = gate.next_event() {
                 self.next_event += 1;
                 // Nobody may be listening.
-                drop(desk.events.send(NumberedEvent { id: self.next_event, event }));
+                drop(desk.events.send(NumberedEvent {
+                    id: self.next_event,
+                    event,
+                }));
             }
         }
     }
@@ -184,10 +219,18 @@ impl Gateway {
             return;
         }
         self.next_snapshot_ns = now_ns + SNAPSHOT_PERIOD_NS;
-        let cells: Vec<_> = self.cells.values_mut().map(|gate| gate.view(now_ns)).collect();
+        let cells: Vec<_> = self
+            .cells
+            .values_mut()
+            .map(|gate| gate.view(now_ns))
+            .collect();
         let mut missing = Vec::new();
         for cell in &cells {
-            missing.extend(cell.not_warm.iter().map(|what| format!("{}: {what}", cell.id)));
+            missing.extend(
+                cell.not_warm
+                    .iter()
+                    .map(|what| format!("{}: {what}", cell.id)),
+            );
         }
         let frames = self.cells.values().flat_map(CellGate::frames).collect();
         let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
@@ -241,15 +284,19 @@ pub(crate) fn by_gateway() -> Doer {
 }
 
 pub(crate) fn no_cell(cell: &CellId) -> DeskError {
-    DeskError::NotFound { kind: "cell", id: cell.to_string() }
+    DeskError::NotFound {
+        kind: "cell",
+        id: cell.to_string(),
+    }
 }
 
 /// Says which of the store's refusals are the client's.
 pub(crate) fn store_error(error: TaskStoreError) -> DeskError {
     match error {
-        TaskStoreError::NotFound(task) => {
-            DeskError::NotFound { kind: "task", id: task.to_string() }
-        }
+        TaskStoreError::NotFound(task) => DeskError::NotFound {
+            kind: "task",
+            id: task.to_string(),
+        },
         TaskStoreError::Refused(refused) => DeskError::Conflict(refused.to_string()),
         other => DeskError::Store(with_causes(&other)),
     }
@@ -264,8 +311,8 @@ fn submit_error(error: SubmitError) -> DeskError {
     }
 }
 
-fn failed(error: TaskStoreError) -> CoreError {
-    CoreError::Failed(with_causes(&error))
+fn failed(error: &TaskStoreError) -> CoreError {
+    CoreError::Failed(with_causes(error))
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {

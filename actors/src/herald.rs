@@ -44,12 +44,24 @@ impl Herald {
         clock: &SharedClock,
     ) -> Result<Self, BusError> {
         let publisher = bus.publisher(cell, "")?;
-        Ok(Self { cell: cell.clone(), role, clock: clock.clone(), publisher })
+        Ok(Self {
+            cell: cell.clone(),
+            role,
+            clock: clock.clone(),
+            publisher,
+        })
+    }
+
+    /// The cell that it speaks in.
+    pub fn cell(&self) -> &CellId {
+        &self.cell
     }
 
     /// Says something. A `kind` that is no name is a bug and is said as `unnamed`.
     pub fn say(&self, severity: Severity, kind: &'static str, saying: &Saying<'_>) {
-        let Ok(kind) = Name::new(kind).or_else(|_| Name::new("unnamed")) else { return };
+        let Ok(kind) = Name::new(kind).or_else(|_| Name::new("unnamed")) else {
+            return;
+        };
         self.publisher.put(&Event {
             cell: self.cell.clone(),
             role: self.role,

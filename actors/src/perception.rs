@@ -83,6 +83,7 @@ struct Eye {
 
 /// One cell's perception.
 pub struct Perception {
+    cell: CellId,
     eyes: Vec<Eye>,
     oracle: Option<Box<dyn Oracle>>,
     slots: SlotMap,
@@ -106,11 +107,23 @@ impl Perception {
     /// # Errors
     /// [`BusError`] if the bus refuses.
     pub fn new(bus: &Bus, parts: PerceptionParts) -> Result<Self, BusError> {
-        let PerceptionParts { cell, cameras, oracle, slots, config, session } = parts;
+        let PerceptionParts {
+            cell,
+            cameras,
+            oracle,
+            slots,
+            config,
+            session,
+        } = parts;
         let mut eyes = Vec::with_capacity(cameras.len());
         for camera in cameras {
             let publisher = bus.publisher(&cell, camera.info().view.as_str())?;
-            eyes.push(Eye { camera, publisher, newest: None, failure: None });
+            eyes.push(Eye {
+                camera,
+                publisher,
+                newest: None,
+                failure: None,
+            });
         }
         Ok(Self {
             eyes,
@@ -128,6 +141,7 @@ impl Perception {
             last_captured_ns: 0,
             next_verdict_ns: 0,
             was_fit: true,
+            cell,
         })
     }
 
@@ -166,10 +180,16 @@ impl Perception {
         if earliest_ns <= self.last_captured_ns || skew_ns < latest_ns - earliest_ns {
             return;
         }
-        let Some(joints) = nearest(&self.recent, earliest_ns) else { return };
+        let Some(joints) = nearest(&self.recent, earliest_ns) else {
+            return;
+        };
         self.last_captured_ns = earliest_ns;
         self.seq += 1;
-        let frames: Vec<_> = self.eyes.iter().filter_map(|eye| eye.newest.as_ref()).collect();
+        let frames: Vec<_> = self
+            .eyes
+            .iter()
+            .filter_map(|eye| eye.newest.as_ref())
+            .collect();
         let head = ObservationHead {
             seq: self.seq,
             tick: joints.tick,
@@ -180,12 +200,15 @@ impl Perception {
             truth: self.oracle.as_mut().map(|oracle| oracle.truth()),
         };
         let images = frames.iter().map(|frame| frame.pixels.clone()).collect();
-        debug!(obs = self.seq, tick = head.tick, "observation");
+        debug!(cell = %self.cell, task = self.task.as_ref().map(|task| task.id.to_string()),
+            obs = self.seq, tick = head.tick, "observation");
         self.observations.put(&Observation { head, images });
     }
 
     fn judge(&mut self, now_ns: u64) {
-        let (Some(oracle), Some(task)) = (&mut self.oracle, &self.task) else { return };
+        let (Some(oracle), Some(task)) = (&mut self.oracle, &self.task) else {
+            return;
+        };
         if now_ns < self.next_verdict_ns {
             return;
         }
@@ -203,7 +226,10 @@ impl Perception {
 
     fn fitness(&mut self, now_ns: u64) -> Fitness {
         let stale_ns = u64::from(self.config.stale_ms) * MS;
-        let fault = self.eyes.iter().find_map(|eye| fault(eye, now_ns, stale_ns));
+        let fault = self
+            .eyes
+            .iter()
+            .find_map(|eye| fault(eye, now_ns, stale_ns));
         let fault = fault.or_else(|| self.recent.is_empty().then(|| "no joints yet".to_owned()));
         if self.was_fit && fault.is_some() {
             warn!(fault, "perception is unfit");
@@ -220,7 +246,13 @@ impl Core for Perception {
         self.observe();
         self.judge(now_ns);
         let fitness = self.fitness(now_ns);
-        self.pulse.beat(&Condition { fitness, ..Condition::fit() }, now_ns);
+        self.pulse.beat(
+            &Condition {
+                fitness,
+                ..Condition::fit()
+            },
+            now_ns,
+        );
         Ok(())
     }
 }
@@ -255,9 +287,15 @@ mod tests {
 
     #[test]
     fn settings_out_of_range_are_named() {
-        let good = PerceptionConfig { stale_ms: 200, skew_ms: 50 };
+        let good = PerceptionConfig {
+            stale_ms: 200,
+            skew_ms: 50,
+        };
         assert!(good.faults().is_empty());
-        let bad = PerceptionConfig { stale_ms: 0, skew_ms: 0 };
+        let bad = PerceptionConfig {
+            stale_ms: 0,
+            skew_ms: 0,
+        };
         assert_eq!(bad.faults().len(), 2);
     }
 }

@@ -28,7 +28,11 @@ pub struct Condition {
 impl Condition {
     /// Able to work, nothing under way.
     pub fn fit() -> Self {
-        Self { fitness: Fitness::Fit, in_flight: None, policy: None }
+        Self {
+            fitness: Fitness::Fit,
+            in_flight: None,
+            policy: None,
+        }
     }
 }
 

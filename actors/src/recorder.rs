@@ -25,7 +25,7 @@ use vlad_wire::codec::{Body, Packet, encode};
 use vlad_wire::id::{CellId, EpisodeId, Role, Tick};
 use vlad_wire::msg::health::{PolicyLabel, Severity};
 use vlad_wire::msg::sense::{Frame, Observation};
-use vlad_wire::msg::task::{EndedTask, TaskNow};
+use vlad_wire::msg::task::{ActiveTask, EndedTask, TaskNow};
 use vlad_wire::msg::think::{Context, Digest};
 use vlad_wire::stream::{
     AcceptedTargets, Chunks, Contexts, Events, ExecutedActions, Frames, Guards, Heartbeats, Joints,
@@ -123,7 +123,12 @@ impl Recorder {
     /// # Errors
     /// [`BusError`] if the bus refuses.
     pub fn new(bus: &Bus, clock: &SharedClock, parts: RecorderParts) -> Result<Self, BusError> {
-        let RecorderParts { cell, store, config_hash, session } = parts;
+        let RecorderParts {
+            cell,
+            store,
+            config_hash,
+            session,
+        } = parts;
         Ok(Self {
             pulse: Pulse::new(bus, &cell, Role::Recorder, session)?,
             streams: Streams::new(bus, &cell)?,
@@ -143,7 +148,7 @@ impl Recorder {
     fn follow_task(&mut self, now_ns: u64) {
         while let Some(now) = self.streams.tasks.try_next() {
             self.ended.clone_from(&now.last);
-            let running = now.task.as_ref().map(|task| task.episode());
+            let running = now.task.as_ref().map(ActiveTask::episode);
             if let Some(live) = &mut self.live
                 && running != Some(live.id)
             {
@@ -155,7 +160,9 @@ impl Recorder {
             }
             self.record(RecordKind::Task, stamp(now.sent_at_ns), now.pack().ok());
         }
-        let Some(over_ns) = self.live.as_ref().and_then(|live| live.over_since_ns) else { return };
+        let Some(over_ns) = self.live.as_ref().and_then(|live| live.over_since_ns) else {
+            return;
+        };
         let waited_ns = now_ns.saturating_sub(over_ns);
         let known = self.ending().is_some();
         if (known && AFTERMATH_NS <= waited_ns) || END_NS <= waited_ns {
@@ -185,7 +192,11 @@ impl Recorder {
         match self.store.begin(&meta) {
             Ok(()) => {
                 info!(cell = %self.cell, episode = %meta.id, "episode begins");
-                self.live = Some(Live { id: meta.id, over_since_ns: None, dropped: 0 });
+                self.live = Some(Live {
+                    id: meta.id,
+                    over_since_ns: None,
+                    dropped: 0,
+                });
             }
             // A recorder that was restarted in mid-episode: its first half is marked as recovered.
             Err(EpisodeError::Over(_)) => {}
@@ -203,7 +214,9 @@ impl Recorder {
         let Some(live) = self.live.take() else { return };
         let unknown = || Name::new("unknown").ok();
         let (state, reason) = known.map_or((None, None), |e| (Some(e.state), Some(e.reason)));
-        let Some(outcome) = state.or_else(unknown) else { return };
+        let Some(outcome) = state.or_else(unknown) else {
+            return;
+        };
         info!(cell = %self.cell, episode = %live.id, %outcome, "episode ends");
         let ending = Ending {
             outcome,
@@ -221,9 +234,8 @@ impl Recorder {
     /// Writes one message, if an episode is open. What cannot be written is counted.
     fn record(&mut self, kind: RecordKind, stamp: Stamp, packet: Option<Packet>) {
         let Some(live) = &mut self.live else { return };
-        let written = packet.is_some_and(|packet| {
-            self.store.append(&live.id, kind, stamp, &packet).is_ok()
-        });
+        let written =
+            packet.is_some_and(|packet| self.store.append(&live.id, kind, stamp, &packet).is_ok());
         live.dropped += u64::from(!written);
     }
 
@@ -233,14 +245,21 @@ impl Recorder {
             self.record(RecordKind::Request, stamp, request.pack().ok());
         }
         while let Some(message) = self.streams.contexts.try_next() {
-            let Context::Head(head) = &message else { continue };
-            let stamp = Stamp { at_ns: head.thought_until_ns, tick: Some(head.obs_tick) };
+            let Context::Head(head) = &message else {
+                continue;
+            };
+            let stamp = Stamp {
+                at_ns: head.thought_until_ns,
+                tick: Some(head.obs_tick),
+            };
             self.keep_pixels(head.obs_seq);
             self.record(RecordKind::Context, stamp, message.pack().ok());
         }
         while let Some(chunk) = self.streams.chunks.try_next() {
-            let stamp =
-                Stamp { at_ns: chunk.head.acted_until_ns, tick: Some(chunk.head.obs_tick) };
+            let stamp = Stamp {
+                at_ns: chunk.head.acted_until_ns,
+                tick: Some(chunk.head.obs_tick),
+            };
             self.record(RecordKind::Chunk, stamp, chunk.pack().ok());
         }
     }
@@ -261,7 +280,11 @@ impl Recorder {
         }
         while let Some(guard) = self.streams.guards.try_next() {
             self.urgent |= guard.since_ns == guard.sent_at_ns;
-            self.record(RecordKind::Guard, at(guard.sent_at_ns, guard.tick), guard.pack().ok());
+            self.record(
+                RecordKind::Guard,
+                at(guard.sent_at_ns, guard.tick),
+                guard.pack().ok(),
+            );
         }
         while let Some(event) = self.streams.events.try_next() {
             self.urgent |= event.severity != Severity::Info;
@@ -279,8 +302,15 @@ impl Recorder {
         }
         while let Some(observation) = self.streams.observations.try_next() {
             let head = &observation.head;
-            let packet = encode(head).ok().map(|head| Packet { head, raw: bytes::Bytes::new() });
-            self.record(RecordKind::Observation, at(head.captured_at_ns, head.tick), packet);
+            let packet = encode(head).ok().map(|head| Packet {
+                head,
+                raw: bytes::Bytes::new(),
+            });
+            self.record(
+                RecordKind::Observation,
+                at(head.captured_at_ns, head.tick),
+                packet,
+            );
             if OBSERVATIONS_KEPT <= self.recent.len() {
                 self.recent.pop_front();
             }
@@ -296,10 +326,18 @@ impl Recorder {
 
     /// Keeps the pixels that a context was computed from, without loss.
     fn keep_pixels(&mut self, obs_seq: u64) {
-        let found = self.recent.iter().find(|observation| observation.head.seq == obs_seq);
-        let Some(observation) = found.filter(|_| self.live.is_some()).cloned() else { return };
+        let found = self
+            .recent
+            .iter()
+            .find(|observation| observation.head.seq == obs_seq);
+        let Some(observation) = found.filter(|_| self.live.is_some()).cloned() else {
+            return;
+        };
         for (head, pixels) in observation.head.views.iter().zip(&observation.images) {
-            let frame = Frame { head: head.clone(), pixels: pixels.clone() };
+            let frame = Frame {
+                head: head.clone(),
+                pixels: pixels.clone(),
+            };
             let data = png::encode_fast(&frame).ok();
             self.store_image(&frame, true, data.map(|data| ImageData::Png(data.into())));
         }
@@ -309,7 +347,12 @@ impl Recorder {
         let Some(live) = &mut self.live else { return };
         let written = data.is_some_and(|data| {
             let head = frame.head.clone();
-            let image = StoredImage { n: head.seq, head, for_context, data };
+            let image = StoredImage {
+                n: head.seq,
+                head,
+                for_context,
+                data,
+            };
             self.store.append_image(&live.id, &image).is_ok()
         });
         live.dropped += u64::from(!written);
@@ -353,5 +396,8 @@ fn stamp(at_ns: u64) -> Stamp {
 }
 
 fn at(at_ns: u64, tick: Tick) -> Stamp {
-    Stamp { at_ns, tick: Some(tick) }
+    Stamp {
+        at_ns,
+        tick: Some(tick),
+    }
 }

@@ -44,7 +44,10 @@ impl Core for Vec<Box<dyn Core>> {
 
     fn finish(&mut self, now_ns: u64) -> bool {
         // Each one is asked, also after one that is not done.
-        self.iter_mut().fold(true, |done, core| core.finish(now_ns) && done)
+        let unfinished = self
+            .iter_mut()
+            .filter_map(|core| (!core.finish(now_ns)).then_some(()));
+        unfinished.count() == 0
     }
 }
 
@@ -129,7 +132,11 @@ impl Actor for RoleActor {
 
     async fn pre_start(&self, me: ActorRef<Msg>, spec: RoleSpec) -> Handled<State> {
         let shared = Arc::new(Shared::default());
-        let state = State { role: spec.role, waker: spec.waker.clone(), shared: shared.clone() };
+        let state = State {
+            role: spec.role,
+            waker: spec.waker.clone(),
+            shared: shared.clone(),
+        };
         let runtime = Handle::current();
         std::thread::Builder::new()
             .name(spec.role.name().to_owned())

@@ -112,12 +112,26 @@ impl Actor for Supervisor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, me: ActorRef<Msg>, arguments: Arguments) -> Handled<State> {
-        let Arguments { roles, clock, events } = arguments;
-        let mut state = State { children: BTreeMap::new(), clock, events, stopping: false };
+        let Arguments {
+            roles,
+            clock,
+            events,
+        } = arguments;
+        let mut state = State {
+            children: BTreeMap::new(),
+            clock,
+            events,
+            stopping: false,
+        };
         for spec in roles {
             let role = spec.role;
-            let (actor, _) = RoleActor::spawn_linked(None, RoleActor, spec.clone(), me.get_cell()).await?;
-            let child = Child { spec, actor: Some(actor), deaths_ns: VecDeque::new() };
+            let (actor, _) =
+                RoleActor::spawn_linked(None, RoleActor, spec.clone(), me.get_cell()).await?;
+            let child = Child {
+                spec,
+                actor: Some(actor),
+                deaths_ns: VecDeque::new(),
+            };
             state.children.insert(role, child);
             info!(%role, "role started");
         }
@@ -145,8 +159,7 @@ impl Actor for Supervisor {
             SupervisionEvent::ActorFailed(cell, cause) => {
                 state.on_end(&me, cell.get_id(), &cause.to_string());
             }
-            SupervisionEvent::ActorStarted(_)
-            | SupervisionEvent::ProcessGroupChanged(_) => {}
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
         }
         Ok(())
     }
@@ -157,7 +170,9 @@ impl State {
         if self.stopping {
             return;
         }
-        let Some(child) = self.children.get_mut(&role) else { return };
+        let Some(child) = self.children.get_mut(&role) else {
+            return;
+        };
         let spec = child.spec.clone();
         match RoleActor::spawn_linked(None, RoleActor, spec, me.get_cell()).await {
             Ok((actor, _)) => child.actor = Some(actor),
@@ -168,7 +183,11 @@ impl State {
     fn on_stop(&mut self, roles: &[Role]) {
         self.stopping = true;
         for role in roles {
-            match self.children.get(role).and_then(|child| child.actor.as_ref()) {
+            match self
+                .children
+                .get(role)
+                .and_then(|child| child.actor.as_ref())
+            {
                 // A role that has just ended needs no order.
                 Some(actor) => drop(actor.cast(RoleMsg::Stop)),
                 None => self.tell(SupervisorEvent::Stopped(*role)),
@@ -188,7 +207,11 @@ impl State {
         }
         let now_ns = self.clock.now_ns();
         child.deaths_ns.push_back(now_ns);
-        while child.deaths_ns.front().is_some_and(|at| *at + WINDOW_NS < now_ns) {
+        while child
+            .deaths_ns
+            .front()
+            .is_some_and(|at| *at + WINDOW_NS < now_ns)
+        {
             child.deaths_ns.pop_front();
         }
         let deaths = child.deaths_ns.len();

@@ -30,8 +30,14 @@ pub struct Worker<J, R> {
 }
 
 enum Place<J, R> {
-    Thread { jobs: SyncSender<J>, outcomes: Receiver<Outcome<R>> },
-    Inline { run: Option<Run<J, R>>, outcome: Option<Outcome<R>> },
+    Thread {
+        jobs: SyncSender<J>,
+        outcomes: Receiver<Outcome<R>>,
+    },
+    Inline {
+        run: Option<Run<J, R>>,
+        outcome: Option<Outcome<R>>,
+    },
 }
 
 impl<J: Send + 'static, R: Send + 'static> Worker<J, R> {
@@ -68,7 +74,11 @@ impl<J: Send + 'static, R: Send + 'static> Worker<J, R> {
                 }
             }
         })?;
-        Ok(Self { place: Place::Thread { jobs, outcomes }, busy: false, opened: false })
+        Ok(Self {
+            place: Place::Thread { jobs, outcomes },
+            busy: false,
+            opened: false,
+        })
     }
 
     /// Opens the work on the caller's thread: virtual time.
@@ -77,8 +87,15 @@ impl<J: Send + 'static, R: Send + 'static> Worker<J, R> {
             Ok(run) => (Some(run), Outcome::Opened),
             Err(error) => (None, Outcome::Failed(error)),
         };
-        let place = Place::Inline { run, outcome: Some(outcome) };
-        Self { place, busy: false, opened: false }
+        let place = Place::Inline {
+            run,
+            outcome: Some(outcome),
+        };
+        Self {
+            place,
+            busy: false,
+            opened: false,
+        }
     }
 
     /// Whether a job would be taken.
@@ -131,6 +148,7 @@ impl<J: Send + 'static, R: Send + 'static> Worker<J, R> {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "the shape of every opening")]
     fn doubler() -> Result<Run<u32, u32>, String> {
         Ok(Box::new(|job| job * 2))
     }
@@ -149,7 +167,7 @@ mod tests {
     async fn a_thread_does_the_same() {
         let waker = Waker::new();
         let mut worker = Worker::thread("doubler", waker.clone(), doubler).unwrap();
-        let mut next = async |worker: &mut Worker<u32, u32>| loop {
+        let next = async |worker: &mut Worker<u32, u32>| loop {
             if let Some(outcome) = worker.try_take() {
                 return outcome;
             }
@@ -163,7 +181,10 @@ mod tests {
     #[test]
     fn work_that_cannot_be_opened_fails_once_and_takes_no_job() {
         let mut worker: Worker<u32, u32> = Worker::inline(|| Err("no weights".to_owned()));
-        assert_eq!(worker.try_take(), Some(Outcome::Failed("no weights".to_owned())));
+        assert_eq!(
+            worker.try_take(),
+            Some(Outcome::Failed("no weights".to_owned()))
+        );
         assert!(!worker.submit(1));
     }
 }

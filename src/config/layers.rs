@@ -20,10 +20,17 @@ impl Layer {
     /// # Errors
     /// [`ConfigError`] if it is no TOML.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
-        let values = File::from_str(text, FileFormat::Toml).collect().map_err(|error| {
-            ConfigError { layer: name.to_owned(), key: "-".to_owned(), problem: error.to_string() }
-        })?;
-        Ok(Self { name: name.to_owned(), values })
+        let values = File::from_str(text, FileFormat::Toml)
+            .collect()
+            .map_err(|error| ConfigError {
+                layer: name.to_owned(),
+                key: "-".to_owned(),
+                problem: error.to_string(),
+            })?;
+        Ok(Self {
+            name: name.to_owned(),
+            values,
+        })
     }
 
     /// Reads `key=value`; a value that is no TOML is taken as text.
@@ -37,10 +44,14 @@ impl Layer {
             key: "-".to_owned(),
             problem: problem.to_owned(),
         };
-        let (key, value) =
-            text.split_once('=').ok_or_else(|| fault("must be key=value, such as expert.strategy=naive"))?;
+        let (key, value) = text
+            .split_once('=')
+            .ok_or_else(|| fault("must be key=value, such as expert.strategy=naive"))?;
         let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if !key.split('.').all(|word| !word.is_empty() && word.chars().all(legal)) {
+        if !key
+            .split('.')
+            .all(|word| !word.is_empty() && word.chars().all(legal))
+        {
             return Err(fault("the key must be words with dots between them"));
         }
         Self::parse(&name, &format!("{key} = {value}")).or_else(|_| {
@@ -91,7 +102,11 @@ impl Merged {
             key: "-".to_owned(),
             problem: error.to_string(),
         })?;
-        Ok(Self { reader, set_by, last })
+        Ok(Self {
+            reader,
+            set_by,
+            last,
+        })
     }
 
     /// Reads all keys into a type.
@@ -110,7 +125,10 @@ impl Merged {
     pub fn section<T: DeserializeOwned>(&self, name: &str) -> Result<T, ConfigError> {
         let value: Value = self.value(name)?;
         serde_path_to_error::deserialize(value).map_err(|error| {
-            self.error(&format!("{name}.{}", error.path()), &error.inner().to_string())
+            self.error(
+                &format!("{name}.{}", error.path()),
+                &error.inner().to_string(),
+            )
         })
     }
 
@@ -119,19 +137,27 @@ impl Merged {
     /// # Errors
     /// [`ConfigError`] if it is missing or of another type.
     pub fn value<T: DeserializeOwned>(&self, key: &str) -> Result<T, ConfigError> {
-        self.reader.get(key).map_err(|error| self.error(key, &error.to_string()))
+        self.reader
+            .get(key)
+            .map_err(|error| self.error(key, &error.to_string()))
     }
 
     /// Gives every key with its value and the layer that set it.
     pub fn keys(&self) -> impl Iterator<Item = (&str, &str, &str)> {
-        self.set_by.iter().map(|(key, (layer, text))| (key.as_str(), text.as_str(), layer.as_str()))
+        self.set_by
+            .iter()
+            .map(|(key, (layer, text))| (key.as_str(), text.as_str(), layer.as_str()))
     }
 
     /// Makes an error about a key, naming the layer that set it, or the nearest table around it.
     pub fn error(&self, key: &str, problem: &str) -> ConfigError {
         let named = |key: &str| {
             let below = |k: &&String| k.as_str() == key || k.starts_with(&format!("{key}."));
-            self.set_by.iter().rev().find(|(k, _)| below(k)).map(|(_, (layer, _))| layer.clone())
+            self.set_by
+                .iter()
+                .rev()
+                .find(|(k, _)| below(k))
+                .map(|(_, (layer, _))| layer.clone())
         };
         let mut stem = key;
         let layer = loop {
@@ -143,7 +169,11 @@ impl Merged {
                 None => break self.last.clone(),
             }
         };
-        ConfigError { layer, key: key.to_owned(), problem: problem.to_owned() }
+        ConfigError {
+            layer,
+            key: key.to_owned(),
+            problem: problem.to_owned(),
+        }
     }
 }
 

@@ -70,7 +70,13 @@ impl Ground {
             SimWorld::new(&cell.scene, &cell.robot, cell.scene.toml().seed, now_ns)
         };
         let worlds = config.cells.iter().map(world).collect::<Result<_, _>>()?;
-        Ok(Self { config: Arc::new(config), bus, clock, policy, worlds })
+        Ok(Self {
+            config: Arc::new(config),
+            bus,
+            clock,
+            policy,
+            worlds,
+        })
     }
 
     /// Lets the simulated worlds run in real time, until the result is dropped.
@@ -78,7 +84,10 @@ impl Ground {
     /// # Errors
     /// What the system says when it cannot start a thread.
     pub fn run_worlds(&self) -> std::io::Result<Vec<RealtimeWorld>> {
-        self.worlds.iter().map(|world| world.run_realtime(self.clock.clone())).collect()
+        self.worlds
+            .iter()
+            .map(|world| world.run_realtime(self.clock.clone()))
+            .collect()
     }
 
     fn cells(&self) -> impl Iterator<Item = (&CellConfig, &SimWorld)> {
@@ -111,7 +120,11 @@ pub fn specs(
     ];
     let mut specs = Vec::new();
     for role in order.into_iter().filter(|role| roles.contains(role)) {
-        let waker = if role == Role::Gateway { gateway_waker.clone() } else { Waker::new() };
+        let waker = if role == Role::Gateway {
+            gateway_waker.clone()
+        } else {
+            Waker::new()
+        };
         let storage = || storage.context("this role needs the data folder");
         let (factory, period_ms) = match role {
             Role::Perception => (perception(ground.clone()), 8),
@@ -122,7 +135,13 @@ pub fn specs(
             Role::Gateway => (gateway(ground.clone(), storage()?, desk.clone()), 20),
         };
         let period = Duration::from_millis(period_ms);
-        specs.push(RoleSpec { role, factory, waker, period, clock: ground.clock.clone() });
+        specs.push(RoleSpec {
+            role,
+            factory,
+            waker,
+            period,
+            clock: ground.clock.clone(),
+        });
     }
     Ok(specs)
 }
@@ -134,10 +153,13 @@ fn perception(ground: Ground) -> Factory {
         let session = ground.session();
         let mut cores = Cores::new();
         for (cell, world) in ground.cells() {
-            let cameras = world.cameras().into_iter();
+            let mut cameras: Vec<Box<dyn Camera>> = Vec::new();
+            for camera in world.cameras() {
+                cameras.push(Box::new(camera));
+            }
             let parts = PerceptionParts {
                 cell: cell.cell.name.clone(),
-                cameras: cameras.map(|camera| Box::new(camera) as Box<dyn Camera>).collect(),
+                cameras,
                 oracle: Some(Box::new(world.oracle())),
                 slots: cell.robot.slots().clone(),
                 config: cell.perception.clone(),
@@ -152,12 +174,22 @@ fn perception(ground: Ground) -> Factory {
 fn brain(ground: Ground) -> Factory {
     Arc::new(move |waker| {
         let parts = BrainParts {
-            cells: ground.config.cells.iter().map(|cell| cell.cell.name.clone()).collect(),
+            cells: ground
+                .config
+                .cells
+                .iter()
+                .map(|cell| cell.cell.name.clone())
+                .collect(),
             policy: ground.policy.clone(),
             placement: Placement::Thread,
             session: ground.session(),
         };
-        Ok(Box::new(Brain::new(&ground.bus, &ground.clock, waker, parts)?))
+        Ok(Box::new(Brain::new(
+            &ground.bus,
+            &ground.clock,
+            waker,
+            parts,
+        )?))
     })
 }
 
@@ -175,7 +207,12 @@ fn expert(ground: Ground) -> Factory {
             config: ground.config.expert.clone(),
             session: ground.session(),
         };
-        Ok(Box::new(Expert::new(&ground.bus, &ground.clock, waker, parts)?))
+        Ok(Box::new(Expert::new(
+            &ground.bus,
+            &ground.clock,
+            waker,
+            parts,
+        )?))
     })
 }
 
@@ -188,9 +225,14 @@ fn actuator(ground: Ground) -> Factory {
             let name = cell.cell.name.clone();
             let shape = Shape::new(&cell.robot);
             let robot = Box::new(world.robot());
-            let (servo, link) =
-                ServoLoop::new(name.clone(), cell.guard.clone(), shape, robot, waker.clone())
-                    .map_err(|error| failed(error.to_string()))?;
+            let (servo, link) = ServoLoop::new(
+                name.clone(),
+                cell.guard.clone(),
+                shape,
+                robot,
+                waker.clone(),
+            )
+            .map_err(|error| failed(error.to_string()))?;
             let thread = ServoThread::start(servo, ground.clock.clone())
                 .map_err(|error| failed(error.to_string()))?;
             let parts = ActuatorParts {
@@ -200,7 +242,12 @@ fn actuator(ground: Ground) -> Factory {
                 thread: Some(thread),
                 session,
             };
-            cores.push(Box::new(Actuator::new(&ground.bus, &ground.clock, waker, parts)?));
+            cores.push(Box::new(Actuator::new(
+                &ground.bus,
+                &ground.clock,
+                waker,
+                parts,
+            )?));
         }
         Ok(Box::new(cores))
     })
@@ -232,8 +279,9 @@ fn gateway(ground: Ground, storage: &Storage, desk: SharedDeskServer) -> Factory
         let _one = opening.lock().unwrap_or_else(PoisonError::into_inner);
         let mut store = TaskStore::open(dir.path(), clock.clone())
             .map_err(|error| CoreError::Failed(error.to_string()))?;
-        let interrupted =
-            store.recover().map_err(|error| CoreError::Failed(error.to_string()))?;
+        let interrupted = store
+            .recover()
+            .map_err(|error| CoreError::Failed(error.to_string()))?;
         for task in interrupted {
             tracing::warn!(task = %task.id, state = %task.state, "found after a crash");
         }
@@ -253,7 +301,12 @@ fn gateway(ground: Ground, storage: &Storage, desk: SharedDeskServer) -> Factory
             armed_once: armed_once.clone(),
             session: ground.session(),
         };
-        Ok(Box::new(Gateway::new(&ground.bus, &ground.clock, waker, parts)?))
+        Ok(Box::new(Gateway::new(
+            &ground.bus,
+            &ground.clock,
+            waker,
+            parts,
+        )?))
     })
 }
 

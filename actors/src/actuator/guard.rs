@@ -231,7 +231,10 @@ impl Guard {
     /// The buffer of accepted future targets.
     pub fn accepted(&self, now_ns: u64) -> Accepted {
         let newest = self.buffer.newest();
-        let rows = self.buffer.ahead().flat_map(|action| self.shape.slots.to_slots(&action.target));
+        let rows = self
+            .buffer
+            .ahead()
+            .flat_map(|action| self.shape.slots.to_slots(&action.target));
         Accepted {
             epoch: self.epoch,
             sampled_at_ns: now_ns,
@@ -279,8 +282,7 @@ impl Guard {
             }
         }
         let held_ns = now_ns.saturating_sub(self.since_ns);
-        if self.state.mode == Mode::Hold
-            && u64::from(self.config.think_timeout_ms) * MS <= held_ns
+        if self.state.mode == Mode::Hold && u64::from(self.config.think_timeout_ms) * MS <= held_ns
         {
             self.apply(Event::ThinkTimedOut, now_ns);
         }
@@ -330,7 +332,12 @@ impl Guard {
         let dt_s = self.shape.servo_ns as f64 / 1e9;
         let follows = self.state.mode == Mode::Running && self.playing.is_some();
         let mut flags = if follows { 0 } else { flag::STOP };
-        let dofs = self.shape.limits.iter().zip(&mut self.command).zip(&mut self.velocity);
+        let dofs = self
+            .shape
+            .limits
+            .iter()
+            .zip(&mut self.command)
+            .zip(&mut self.velocity);
         for (dof, ((limits, command), velocity)) in dofs.enumerate() {
             let slower = brake(limits, *velocity, dt_s);
             if !follows && slower == 0.0 {
@@ -376,9 +383,8 @@ impl Guard {
     fn note_standstill(&mut self, now_ns: u64) {
         let commanded = self.velocity.iter().all(|speed| *speed == 0.0);
         let mut dofs = self.measured.velocity.iter().zip(&self.shape.gripper);
-        let measured = dofs.all(|(speed, gripper)| {
-            speed.abs() < if *gripper { STILL_M_S } else { STILL_RAD_S }
-        });
+        let measured = dofs
+            .all(|(speed, gripper)| speed.abs() < if *gripper { STILL_M_S } else { STILL_RAD_S });
         if !(commanded && measured) {
             self.still_since_ns = None;
             return;
@@ -392,7 +398,11 @@ impl Guard {
     }
 
     fn executed(&self, beat: Beat, flags: u32) -> Executed {
-        let playing = if flags & flag::STOP == 0 { self.playing } else { None };
+        let playing = if flags & flag::STOP == 0 {
+            self.playing
+        } else {
+            None
+        };
         Executed {
             tick: self.tick,
             servo_tick: self.servo_tick,
@@ -400,7 +410,11 @@ impl Guard {
             scheduled_at_ns: beat.scheduled_ns,
             woke_at_ns: beat.now_ns,
             sent_at_ns: beat.now_ns,
-            source: if playing.is_some() { Source::Policy } else { Source::Hold },
+            source: if playing.is_some() {
+                Source::Policy
+            } else {
+                Source::Hold
+            },
             chunk: playing.map(|(chunk, _)| chunk),
             index: playing.map(|(_, index)| index),
             command: self.command.clone(),

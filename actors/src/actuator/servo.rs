@@ -134,14 +134,31 @@ impl ServoLoop {
         };
         robot.read(&mut measured)?;
         if !measured.position.iter().all(|x| x.is_finite()) {
-            return Err(RobotError::Driver("it measures a position that is no number".to_owned()));
+            return Err(RobotError::Driver(
+                "it measures a position that is no number".to_owned(),
+            ));
         }
         let (in_tx, inbound) = sync_channel(INBOUND_MAX);
         let (outbound, out_rx) = sync_channel(OUTBOUND_MAX);
         let guard = Guard::new(cell, config, shape, &measured);
         let meter = TickMeter::default();
-        let servo = Self { guard, robot, measured, inbound, outbound, waker, meter, dropped: 0 };
-        Ok((servo, ServoLink { inbound: in_tx, outbound: out_rx }))
+        let servo = Self {
+            guard,
+            robot,
+            measured,
+            inbound,
+            outbound,
+            waker,
+            meter,
+            dropped: 0,
+        };
+        Ok((
+            servo,
+            ServoLink {
+                inbound: in_tx,
+                outbound: out_rx,
+            },
+        ))
     }
 
     /// Runs one servo tick. Gives `false` when the bus side is gone.
@@ -258,21 +275,29 @@ impl ServoThread {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let period_ns = servo.guard.servo_ns();
-        let thread = std::thread::Builder::new().name("servo".to_owned()).spawn(move || {
-            let mut scheduled_ns = clock.now_ns();
-            while !stopped.load(Ordering::Acquire) {
-                scheduled_ns += period_ns;
-                sleep_until(scheduled_ns);
-                let now_ns = clock.now_ns();
-                if !servo.beat(Beat { scheduled_ns, now_ns }) {
-                    break;
+        let thread = std::thread::Builder::new()
+            .name("servo".to_owned())
+            .spawn(move || {
+                let mut scheduled_ns = clock.now_ns();
+                while !stopped.load(Ordering::Acquire) {
+                    scheduled_ns += period_ns;
+                    sleep_until(scheduled_ns);
+                    let now_ns = clock.now_ns();
+                    if !servo.beat(Beat {
+                        scheduled_ns,
+                        now_ns,
+                    }) {
+                        break;
+                    }
+                    // No catch-up burst: what was missed is missed, and counted as lateness.
+                    let behind = now_ns.saturating_sub(scheduled_ns) / period_ns;
+                    scheduled_ns += behind * period_ns;
                 }
-                // No catch-up burst: what was missed is missed, and counted as lateness.
-                let behind = now_ns.saturating_sub(scheduled_ns) / period_ns;
-                scheduled_ns += behind * period_ns;
-            }
-        })?;
-        Ok(Self { stop, thread: Some(thread) })
+            })?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
     }
 
     /// Whether the thread has ended, by a panic for instance.

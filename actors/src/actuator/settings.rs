@@ -40,20 +40,48 @@ impl GuardConfig {
             }
         };
         let timeout = |ms: u32| (50..=60_000).contains(&ms);
-        demand(timeout(self.think_timeout_ms), "think_timeout_ms", "must lie in 50 to 60000");
-        demand(timeout(self.unfit_timeout_ms), "unfit_timeout_ms", "must lie in 50 to 60000");
-        demand(timeout(self.action_age_limit_ms), "action_age_limit_ms", "must lie in 50 to 60000");
-        demand((500..=60_000).contains(&self.reset_after_ms), "reset_after_ms", "must lie in 500 to 60000");
+        demand(
+            timeout(self.think_timeout_ms),
+            "think_timeout_ms",
+            "must lie in 50 to 60000",
+        );
+        demand(
+            timeout(self.unfit_timeout_ms),
+            "unfit_timeout_ms",
+            "must lie in 50 to 60000",
+        );
+        demand(
+            timeout(self.action_age_limit_ms),
+            "action_age_limit_ms",
+            "must lie in 50 to 60000",
+        );
+        demand(
+            (500..=60_000).contains(&self.reset_after_ms),
+            "reset_after_ms",
+            "must lie in 500 to 60000",
+        );
         let missed = (2..=100).contains(&self.heartbeat_missed_max);
         demand(missed, "heartbeat_missed_max", "must lie in 2 to 100");
         let overruns = (1..=10_000).contains(&self.overrun_max);
         demand(overruns, "overrun_max", "must lie in 1 to 10000");
         let jump = 0.0 < self.first_command_rad && self.first_command_rad <= 0.2;
-        demand(jump, "first_command_rad", "must lie above 0 and at most at 0.2");
+        demand(
+            jump,
+            "first_command_rad",
+            "must lie above 0 and at most at 0.2",
+        );
         let grip = 0.0 < self.first_command_m && self.first_command_m <= 0.05;
-        demand(grip, "first_command_m", "must lie above 0 and at most at 0.05");
+        demand(
+            grip,
+            "first_command_m",
+            "must lie above 0 and at most at 0.05",
+        );
         let pose = 0.0 < self.pose_tolerance_deg && self.pose_tolerance_deg <= 10.0;
-        demand(pose, "pose_tolerance_deg", "must lie above 0 and at most at 10");
+        demand(
+            pose,
+            "pose_tolerance_deg",
+            "must lie above 0 and at most at 10",
+        );
         faults
     }
 

@@ -54,7 +54,9 @@ impl Watch {
 
     /// Takes the end of a role's liveliness token; an older session's end changes nothing.
     pub(super) fn died(&mut self, role: Role, session: u64) -> bool {
-        let Some(place) = self.place(role) else { return false };
+        let Some(place) = self.place(role) else {
+            return false;
+        };
         let ours = place.is_some_and(|heard| heard.session == session);
         if ours {
             *place = None;
@@ -64,12 +66,14 @@ impl Watch {
 
     /// Whether perception is heard and fit.
     pub(super) fn sees(&self, now_ns: u64, silence_ns: u64) -> bool {
-        self.perception.is_some_and(|heard| heard.fit && fresh(&heard, now_ns, silence_ns))
+        self.perception
+            .is_some_and(|heard| heard.fit && fresh(&heard, now_ns, silence_ns))
     }
 
     /// Whether a fresh heartbeat of the action expert says that a decision is under way.
     pub(super) fn thinks(&self, now_ns: u64, silence_ns: u64) -> bool {
-        self.expert.is_some_and(|heard| heard.in_flight && fresh(&heard, now_ns, silence_ns))
+        self.expert
+            .is_some_and(|heard| heard.in_flight && fresh(&heard, now_ns, silence_ns))
     }
 
     fn place(&mut self, role: Role) -> Option<&mut Option<Heard>> {
@@ -100,7 +104,10 @@ mod tests {
             seq: 1,
             challenge: 1,
             echo,
-            version: Version { layout: VERSION, package: Note::cleaned("x") },
+            version: Version {
+                layout: VERSION,
+                package: Note::cleaned("x"),
+            },
             in_flight: Some(1),
             fitness: Fitness::Fit,
             policy: None,

@@ -25,7 +25,10 @@ impl ContextSource for Complete {
     }
 
     fn part(&self, index: u16) -> Result<ContextPart, PolicyError> {
-        self.parts.get(&index).cloned().ok_or(PolicyError::Late { index })
+        self.parts
+            .get(&index)
+            .cloned()
+            .ok_or(PolicyError::Late { index })
     }
 }
 
@@ -85,7 +88,7 @@ impl Assembly {
 mod tests {
     use ulid::Ulid;
     use vlad_wire::id::TaskId;
-    use vlad_wire::msg::think::{DType, PartHead, ThinkRequest};
+    use vlad_wire::msg::think::{DType, Digest, PartHead, ThinkRequest};
     use vlad_wire::text::Name;
 
     use super::*;
@@ -111,7 +114,7 @@ mod tests {
             mask: vec![],
             n_tokens: 0,
             n_parts,
-            model_hash: Default::default(),
+            model_hash: Digest::default(),
             thought_from_ns: 0,
             thought_until_ns: 0,
         }))
@@ -119,8 +122,17 @@ mod tests {
 
     fn part(request_id: u64, index: u16) -> Context {
         let name = Name::new("plan").unwrap();
-        let head = PartHead { request_id, index, name, dtype: DType::Bytes, shape: vec![1] };
-        Context::Part(ContextPart { head, data: vec![0].into() })
+        let head = PartHead {
+            request_id,
+            index,
+            name,
+            dtype: DType::Bytes,
+            shape: vec![1],
+        };
+        Context::Part(ContextPart {
+            head,
+            data: vec![0].into(),
+        })
     }
 
     #[test]

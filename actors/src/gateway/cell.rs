@@ -21,25 +21,24 @@ use vlad_wire::id::{CellId, Role, TaskId};
 use vlad_wire::msg::command::{Answer, Estop, Rearm, Reset, Signature};
 use vlad_wire::msg::health::{Event as Line, Fitness, Severity};
 use vlad_wire::msg::task::{ActiveTask, EndedTask, Outcome, TaskNow};
-use vlad_wire::stream::{Command, EstopCommand, RearmCommand, ResetCommand, Tasks};
+use vlad_wire::stream::{Command, EstopCommand, LeaseCommand, RearmCommand, ResetCommand, Tasks};
 use vlad_wire::text::{Name, Note};
 
 use super::by_gateway;
 use super::desk::{DeskError, GuardOrder, Reply};
-use super::ear::{Ear, age_ms};
+use super::ear::Ear;
 use super::lease::{Held, Holding, Lessor, TTL_MS};
 use super::store_error;
-use super::view::{CameraView, CellView, FrameView, JointView, RoleView};
 use crate::herald::{Herald, Saying};
+use start::AtStart;
+
+mod show;
+mod start;
 
 /// Period of the stream `task` when nothing changes.
 const TASK_PERIOD_NS: u64 = 500 * MS;
-/// Age at which a heartbeat is no longer fresh for readiness; not a safety function.
-const ALIVE_NS: u64 = SECOND;
 /// Longest wait for the guard's answer to a person.
 const ANSWER: Duration = Duration::from_secs(2);
-/// Pause between two tries to arm at daemon start.
-const ARM_RETRY_NS: u64 = SECOND;
 
 /// What a cell is, as the gateway needs it.
 #[derive(Debug, Clone)]
@@ -70,13 +69,6 @@ pub(super) struct Start {
 /// A person's command that waits for the guard's answer.
 type Waiting = Box<dyn FnMut(&mut TaskStore) -> bool + Send>;
 
-/// What remains to be done to the guard at start.
-enum AtStart {
-    Nothing,
-    Arm { not_before_ns: u64, answer: Option<Pending<RearmCommand>> },
-    Latch { not_before_ns: u64, answer: Option<Pending<EstopCommand>> },
-}
-
 /// One cell.
 pub(super) struct CellGate {
     spec: CellSpec,
@@ -105,13 +97,7 @@ impl CellGate {
         (spec, start): (CellSpec, Start),
     ) -> Result<Self, BusError> {
         let cell = &spec.id;
-        let at_start = if start.latched {
-            AtStart::Latch { not_before_ns: 0, answer: None }
-        } else if spec.arm_at_start && start.may_arm {
-            AtStart::Arm { not_before_ns: 0, answer: None }
-        } else {
-            AtStart::Nothing
-        };
+        let at_start = AtStart::new(spec.arm_at_start, &start);
         Ok(Self {
             ear: Ear::new(bus, cell, waker)?,
             lessor: Lessor::new(bus, cell)?,
@@ -144,12 +130,20 @@ impl CellGate {
 
     /// Whether nothing moves and no task has the cell.
     pub(super) fn quiet(&self) -> bool {
-        let still = self.ear.joints.as_ref().is_none_or(|joints| joints.standstill);
+        let still = self
+            .ear
+            .joints
+            .as_ref()
+            .is_none_or(|joints| joints.standstill);
         matches!(self.holding, Holding::Free) && still
     }
 
     /// Does what is due.
-    pub(super) fn follow(&mut self, store: &mut TaskStore, now_ns: u64) -> Result<(), TaskStoreError> {
+    pub(super) fn follow(
+        &mut self,
+        store: &mut TaskStore,
+        now_ns: u64,
+    ) -> Result<(), TaskStoreError> {
         self.pulse.beat(&crate::pulse::Condition::fit(), now_ns);
         self.waiting.retain_mut(|waiting| !waiting(store));
         self.follow_guard(store)?;
@@ -163,8 +157,13 @@ impl CellGate {
 
     /// Keeps the latch of the store as the guard's.
     fn follow_guard(&mut self, store: &mut TaskStore) -> Result<(), TaskStoreError> {
-        let Some(guard) = &self.ear.guard else { return Ok(()) };
-        let state = State { mode: guard.mode, reason: guard.reason };
+        let Some(guard) = &self.ear.guard else {
+            return Ok(());
+        };
+        let state = State {
+            mode: guard.mode,
+            reason: guard.reason,
+        };
         if self.last_state == Some(state) {
             return Ok(());
         }
@@ -177,45 +176,6 @@ impl CellGate {
             }
         } else if state.reason == Reason::Reset {
             store.set_latch(&self.spec.id, None, &by_gateway(), &why)?;
-        }
-        Ok(())
-    }
-
-    /// Arms once at daemon start, or latches again what was latched before it.
-    fn follow_start(&mut self, store: &mut TaskStore, now_ns: u64) -> Result<(), TaskStoreError> {
-        let found = self.last_state;
-        match &mut self.at_start {
-            AtStart::Nothing => {}
-            _ if found.is_none() => {}
-            AtStart::Arm { not_before_ns, answer } => {
-                let done = answer.as_mut().and_then(Pending::try_take);
-                if done.is_some() {
-                    *answer = None;
-                }
-                let settled = found.is_some_and(|state| state != State::START);
-                if settled || matches!(done, Some(Ok(Answer { done: true, .. }))) {
-                    self.at_start = AtStart::Nothing;
-                } else if answer.is_none() && *not_before_ns <= now_ns {
-                    *not_before_ns = now_ns + ARM_RETRY_NS;
-                    let epoch = store.next_epoch(&self.spec.id)?;
-                    let by = signature("arm_at_start of a simulated cell");
-                    let ask = Rearm { epoch, by, expected_pose: Vec::new() };
-                    *answer = Some(self.rearm.ask(&ask, ANSWER));
-                }
-            }
-            AtStart::Latch { not_before_ns, answer } => {
-                let done = answer.as_mut().and_then(Pending::try_take);
-                if done.is_some() {
-                    *answer = None;
-                }
-                if found.is_some_and(|state| state.mode.latched()) {
-                    self.at_start = AtStart::Nothing;
-                } else if answer.is_none() && *not_before_ns <= now_ns {
-                    *not_before_ns = now_ns + ARM_RETRY_NS;
-                    let by = signature("latched before the daemon was restarted");
-                    *answer = Some(self.estop.ask(&Estop { by }, ANSWER));
-                }
-            }
         }
         Ok(())
     }
@@ -235,12 +195,19 @@ impl CellGate {
             return Ok(());
         }
         let queue = store.queue(&self.spec.id, 1)?;
-        let Some(id) = next_for(true, &queue) else { return Ok(()) };
+        let Some(id) = next_for(true, &queue) else {
+            return Ok(());
+        };
         let task = store.grant_lease(&id, TTL_MS, &by_gateway())?;
-        let Some(epoch) = task.epoch else { return Ok(()) };
+        let Some(epoch) = task.epoch else {
+            return Ok(());
+        };
         info!(cell = %self.spec.id, task = %id, epoch, "lease");
         let answer = self.lessor.grant(&task, epoch);
-        self.holding = Holding::Granting { task: Box::new(task), answer };
+        self.holding = Holding::Granting {
+            task: Box::new(task),
+            answer,
+        };
         Ok(())
     }
 
@@ -248,7 +215,7 @@ impl CellGate {
         &mut self,
         store: &mut TaskStore,
         task: Box<TaskRecord>,
-        mut answer: Pending<vlad_wire::stream::LeaseCommand>,
+        mut answer: Pending<LeaseCommand>,
         now_ns: u64,
     ) -> Result<(), TaskStoreError> {
         let Some(result) = answer.try_take() else {
@@ -272,16 +239,25 @@ impl CellGate {
         warn!(cell = %self.spec.id, task = %task.id, %text, "no lease");
         store.apply(&task.id, event, &by_gateway(), &text)?;
         if granted {
-            let answer = self.lessor.release(epoch);
+            let answer = Some(self.lessor.release(epoch));
             self.holding = Holding::Releasing { task, answer };
         }
         Ok(())
     }
 
     /// Makes the intent durable; only then the stream `task` names the task.
-    fn run(&mut self, store: &mut TaskStore, task: &TaskRecord, now_ns: u64) -> Result<(), TaskStoreError> {
+    fn run(
+        &mut self,
+        store: &mut TaskStore,
+        task: &TaskRecord,
+        now_ns: u64,
+    ) -> Result<(), TaskStoreError> {
         let epoch = task.epoch.unwrap_or_default();
-        let pose = self.ear.joints.as_ref().map(|joints| joints.position.clone());
+        let pose = self
+            .ear
+            .joints
+            .as_ref()
+            .map(|joints| joints.position.clone());
         let intent = Intent {
             task: task.id,
             attempt: task.attempt,
@@ -292,8 +268,11 @@ impl CellGate {
         let task = match store.intend(&intent, &by_gateway()) {
             Ok(intended) => intended.record,
             Err(error) => {
-                let answer = self.lessor.release(epoch);
-                self.holding = Holding::Releasing { task: Box::new(task.clone()), answer };
+                let answer = Some(self.lessor.release(epoch));
+                self.holding = Holding::Releasing {
+                    task: Box::new(task.clone()),
+                    answer,
+                };
                 return Err(error);
             }
         };
@@ -313,8 +292,15 @@ impl CellGate {
         Ok(())
     }
 
-    fn follow_held(&mut self, store: &mut TaskStore, mut held: Box<Held>, now_ns: u64) -> Result<(), TaskStoreError> {
-        let lost = self.lost(&held).or_else(|| self.lessor.renew(&mut held, now_ns));
+    fn follow_held(
+        &mut self,
+        store: &mut TaskStore,
+        mut held: Box<Held>,
+        now_ns: u64,
+    ) -> Result<(), TaskStoreError> {
+        let lost = self
+            .lost(&held)
+            .or_else(|| self.lessor.renew(&mut held, now_ns));
         let end = match lost {
             Some(why) => Some((Event::Lost, Note::cleaned(&why))),
             None => self.decided(&held, now_ns),
@@ -332,8 +318,11 @@ impl CellGate {
             }
         };
         info!(cell = %self.spec.id, task = %task.id, state = %task.state, %reason, "task ended");
-        let severity =
-            if event == Event::OracleDone { Severity::Info } else { Severity::Warn };
+        let severity = if event == Event::OracleDone {
+            Severity::Info
+        } else {
+            Severity::Warn
+        };
         let text = format!("{}: {reason}", task.state);
         self.say(severity, "task_ended", &text, Some(task.id));
         self.remember(&task);
@@ -357,9 +346,10 @@ impl CellGate {
 
     /// Whether the oracle or the clock has decided.
     fn decided(&self, held: &Held, now_ns: u64) -> Option<(Event, Note)> {
-        let verdict = self.ear.verdict.as_ref().filter(|verdict| {
-            (verdict.task, verdict.attempt) == (held.task.id, held.task.attempt)
-        });
+        let verdict =
+            self.ear.verdict.as_ref().filter(|verdict| {
+                (verdict.task, verdict.attempt) == (held.task.id, held.task.attempt)
+            });
         match verdict.map(|verdict| (verdict.outcome, &verdict.reason)) {
             Some((Outcome::Done, reason)) => return Some((Event::OracleDone, reason.clone())),
             Some((Outcome::Lost, reason)) => return Some((Event::OracleLost, reason.clone())),
@@ -373,18 +363,20 @@ impl CellGate {
         &mut self,
         store: &mut TaskStore,
         task: Box<TaskRecord>,
-        mut answer: Pending<vlad_wire::stream::LeaseCommand>,
+        answer: Option<Pending<LeaseCommand>>,
         now_ns: u64,
     ) -> Result<(), TaskStoreError> {
-        let answered = answer.try_take().is_some();
-        let still = self.ear.joints.as_ref().is_none_or(|joints| joints.standstill);
-        if !answered || !still {
-            // A second answer never comes; standstill is waited for with a spent question.
-            let answer = if answered {
-                self.lessor.release(task.epoch.unwrap_or_default())
-            } else {
-                answer
-            };
+        // No answer at all is an answer too: then the lease runs out at the guard.
+        let answer = answer.and_then(|mut answer| match answer.try_take() {
+            None => Some(answer),
+            Some(_) => None,
+        });
+        let still = self
+            .ear
+            .joints
+            .as_ref()
+            .is_none_or(|joints| joints.standstill);
+        if answer.is_some() || !still {
             self.holding = Holding::Releasing { task, answer };
             return Ok(());
         }
@@ -431,8 +423,11 @@ impl CellGate {
     }
 
     fn release(&mut self, held: Held, now_ns: u64) {
-        let answer = self.lessor.release(held.active.epoch);
-        self.holding = Holding::Releasing { task: Box::new(held.task), answer };
+        let answer = Some(self.lessor.release(held.active.epoch));
+        self.holding = Holding::Releasing {
+            task: Box::new(held.task),
+            answer,
+        };
         self.publish_task(now_ns);
     }
 
@@ -456,7 +451,11 @@ impl CellGate {
             GuardOrder::Estop => wait(self.estop.ask(&Estop { by }, ANSWER), reply),
             GuardOrder::Reset => wait(self.reset.ask(&Reset { epoch, by }, ANSWER), reply),
             GuardOrder::Rearm => {
-                let ask = Rearm { epoch, by, expected_pose: Vec::new() };
+                let ask = Rearm {
+                    epoch,
+                    by,
+                    expected_pose: Vec::new(),
+                };
                 wait(self.rearm.ask(&ask, ANSWER), reply)
             }
         });
@@ -468,7 +467,11 @@ impl CellGate {
             Holding::Held(held) => Some(held.active.clone()),
             _ => None,
         };
-        self.tasks.put(&TaskNow { sent_at_ns: now_ns, task, last: self.last_task.clone() });
+        self.tasks.put(&TaskNow {
+            sent_at_ns: now_ns,
+            task,
+            last: self.last_task.clone(),
+        });
     }
 
     /// Remembers how a task ended, for the stream `task`.
@@ -476,12 +479,27 @@ impl CellGate {
         let (Some(episode), Ok(state)) = (task.episode(), Name::new(task.state.name())) else {
             return;
         };
-        let reason = task.reason.clone().unwrap_or_else(|| Note::cleaned("no reason given"));
-        self.last_task = Some(EndedTask { episode, state, reason });
+        let reason = task
+            .reason
+            .clone()
+            .unwrap_or_else(|| Note::cleaned("no reason given"));
+        self.last_task = Some(EndedTask {
+            episode,
+            state,
+            reason,
+        });
     }
 
     fn say(&self, severity: Severity, kind: &'static str, text: &str, task: Option<TaskId>) {
-        self.herald.say(severity, kind, &Saying { text, task, ..Saying::default() });
+        self.herald.say(
+            severity,
+            kind,
+            &Saying {
+                text,
+                task,
+                ..Saying::default()
+            },
+        );
     }
 
     /// Whether a task may have the cell now.
@@ -495,113 +513,32 @@ impl CellGate {
     }
 
     fn not_warm(&self) -> Vec<Note> {
-        let needed = [Role::Actuator, Role::Perception, Role::Brain, Role::ActionExpert];
-        let lacks = needed.into_iter().filter_map(|role| match self.ear.alive.get(&role) {
-            None => Some(format!("{role} was not heard of")),
-            Some((alive, _)) => match &alive.fitness {
-                Fitness::Fit => None,
-                Fitness::Unfit(why) => Some(format!("{role}: {why}")),
-            },
-        });
+        let needed = [
+            Role::Actuator,
+            Role::Perception,
+            Role::Brain,
+            Role::ActionExpert,
+        ];
+        let lacks = needed
+            .into_iter()
+            .filter_map(|role| match self.ear.alive.get(&role) {
+                None => Some(format!("{role} was not heard of")),
+                Some((alive, _)) => match &alive.fitness {
+                    Fitness::Fit => None,
+                    Fitness::Unfit(why) => Some(format!("{role}: {why}")),
+                },
+            });
         lacks.map(|text| Note::cleaned(&text)).collect()
     }
-
-    /// Gives the newest frame of each view.
-    pub(super) fn frames(&self) -> Vec<(CellId, Name, FrameView)> {
-        let frames = self.ear.frames.iter().map(|(view, frame)| {
-            let shown = FrameView { head: frame.head.clone(), pixels: frame.pixels.clone() };
-            (self.spec.id.clone(), view.clone(), shown)
-        });
-        frames.collect()
-    }
-
-    /// Gives the cell as REST shows it.
-    pub(super) fn view(&mut self, now_ns: u64) -> CellView {
-        self.ear.alive.retain(|_, (_, at_ns)| now_ns.saturating_sub(*at_ns) < 60 * SECOND);
-        let guard = self.ear.guard.as_ref();
-        let mut not_ready = self.not_warm();
-        if let Some(guard) = guard.filter(|guard| {
-            !matches!(guard.mode, Mode::Armed | Mode::Running | Mode::Hold)
-        }) {
-            not_ready.push(Note::cleaned(guard.reason.what_to_do()));
-        }
-        CellView {
-            id: self.spec.id.clone(),
-            robot: self.spec.robot.toml().name.clone(),
-            simulated: self.spec.simulated,
-            mode: guard.map(|guard| guard.mode),
-            reason: guard.map(|guard| guard.reason),
-            mode_age_ms: guard.map_or(0.0, |guard| age_ms(now_ns, guard.since_ns)),
-            epoch: guard.map_or(0, |guard| guard.epoch),
-            tick: guard.map_or(0, |guard| guard.tick),
-            ticks_per_s: guard.map_or(0.0, |guard| guard.ticks_per_s),
-            counters: guard.map(|guard| guard.counters).unwrap_or_default(),
-            joints: self.joint_views(),
-            eef: self.ear.joints.as_ref().map(|joints| joints.eef.clone()).unwrap_or_default(),
-            roles: self.role_views(now_ns),
-            streams: self.ear.streams(now_ns),
-            cameras: self.camera_views(),
-            task: match &self.holding {
-                Holding::Held(held) => Some(held.task.id),
-                Holding::Granting { task, .. } | Holding::Releasing { task, .. } => Some(task.id),
-                Holding::Free => None,
-            },
-            strategy: self.spec.strategy.clone(),
-            not_ready,
-            not_warm: self.not_warm(),
-        }
-    }
-
-    fn joint_views(&self) -> Vec<JointView> {
-        let Some(joints) = &self.ear.joints else { return Vec::new() };
-        let values = joints.position.iter().zip(&joints.velocity).zip(&joints.commanded);
-        let labelled = self.spec.robot.labels().iter().zip(values);
-        labelled
-            .map(|(label, ((position, velocity), commanded))| JointView {
-                name: label.joint.clone(),
-                unit: label.unit.clone(),
-                position: *position,
-                velocity: *velocity,
-                commanded: *commanded,
-            })
-            .collect()
-    }
-
-    fn role_views(&self, now_ns: u64) -> Vec<RoleView> {
-        let view = |(role, (alive, at_ns)): (&Role, &(vlad_wire::msg::health::Alive, u64))| RoleView {
-            role: *role,
-            alive: now_ns.saturating_sub(*at_ns) <= ALIVE_NS,
-            unfit: match &alive.fitness {
-                Fitness::Fit => None,
-                Fitness::Unfit(why) => Some(why.clone()),
-            },
-            policy: alive.policy.clone(),
-            version: alive.version.package.clone(),
-            age_ms: age_ms(now_ns, *at_ns),
-        };
-        self.ear.alive.iter().map(view).collect()
-    }
-
-    fn camera_views(&self) -> Vec<CameraView> {
-        let cameras = self.spec.robot.cameras().iter().map(|camera| CameraView {
-            view: camera.view.clone(),
-            width: camera.width,
-            height: camera.height,
-            rate_hz: camera.rate_hz,
-        });
-        cameras.collect()
-    }
-}
-
-fn signature(reason: &str) -> Signature {
-    Signature { operator: Note::cleaned("gateway"), reason: Note::cleaned(reason) }
 }
 
 /// Gives something that waits for an answer and passes it on; `true` when it has.
 fn wait<C: Command<Answer = Answer>>(mut answer: Pending<C>, reply: Reply<Answer>) -> Waiting {
     let mut reply = Some(reply);
     Box::new(move |_| {
-        let Some(result) = answer.try_take() else { return false };
+        let Some(result) = answer.try_take() else {
+            return false;
+        };
         if let Some(reply) = reply.take() {
             let unavailable = |_| DeskError::Unavailable("the guard did not answer".to_owned());
             // A client that no longer waits has nobody to tell.

@@ -140,9 +140,20 @@ pub fn desk(waker: Waker) -> (Desk, DeskServer) {
     let (order_tx, order_rx) = mpsc::channel(ORDERS_MAX);
     let (snapshot_tx, snapshot_rx) = watch::channel(Snapshot::default());
     let (events, _) = broadcast::channel(256);
-    let server =
-        DeskServer { orders: order_rx, snapshot: snapshot_tx, events: events.clone() };
-    (Desk { orders: order_tx, waker, snapshot: snapshot_rx, events }, server)
+    let server = DeskServer {
+        orders: order_rx,
+        snapshot: snapshot_tx,
+        events: events.clone(),
+    };
+    (
+        Desk {
+            orders: order_tx,
+            waker,
+            snapshot: snapshot_rx,
+            events,
+        },
+        server,
+    )
 }
 
 impl Desk {
@@ -155,7 +166,8 @@ impl Desk {
         submission: Submission,
         key: Option<IdempotencyKey>,
     ) -> Result<Submitted, DeskError> {
-        self.order(|reply| Order::Submit(Box::new(submission), key, reply)).await
+        self.order(|reply| Order::Submit(Box::new(submission), key, reply))
+            .await
     }
 
     /// Shows a task.
@@ -192,7 +204,8 @@ impl Desk {
         result: VerdictResult,
         by: Signature,
     ) -> Result<TaskRecord, DeskError> {
-        self.order(|reply| Order::Verdict(id, result, by, reply)).await
+        self.order(|reply| Order::Verdict(id, result, by, reply))
+            .await
     }
 
     /// Commands a cell's guard.
@@ -205,7 +218,8 @@ impl Desk {
         order: GuardOrder,
         by: Signature,
     ) -> Result<Answer, DeskError> {
-        self.order(|reply| Order::Guard(cell, order, by, reply)).await
+        self.order(|reply| Order::Guard(cell, order, by, reply))
+            .await
     }
 
     /// Gives the newest snapshot.
@@ -220,13 +234,19 @@ impl Desk {
     pub fn cell(&self, id: &CellId) -> Result<CellView, DeskError> {
         let snapshot = self.snapshot.borrow();
         let cell = snapshot.cells.iter().find(|cell| cell.id == *id).cloned();
-        cell.ok_or_else(|| DeskError::NotFound { kind: "cell", id: id.to_string() })
+        cell.ok_or_else(|| DeskError::NotFound {
+            kind: "cell",
+            id: id.to_string(),
+        })
     }
 
     /// Gives the newest frame of a view, if there was one.
     pub fn frame(&self, cell: &CellId, view: &Name) -> Option<FrameView> {
         let snapshot = self.snapshot.borrow();
-        let found = snapshot.frames.iter().find(|(c, v, _)| c == cell && v == view);
+        let found = snapshot
+            .frames
+            .iter()
+            .find(|(c, v, _)| c == cell && v == view);
         found.map(|(_, _, frame)| frame.clone())
     }
 
@@ -243,7 +263,9 @@ impl Desk {
         self.waker.wake();
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(result)) => result,
-            _ => Err(DeskError::Unavailable("the gateway did not answer in time".to_owned())),
+            _ => Err(DeskError::Unavailable(
+                "the gateway did not answer in time".to_owned(),
+            )),
         }
     }
 }

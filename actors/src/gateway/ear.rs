@@ -29,7 +29,11 @@ struct Meter {
 }
 
 impl Meter {
-    #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a second of nanoseconds fits in 53 bits")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::as_conversions,
+        reason = "a second of nanoseconds fits in 53 bits"
+    )]
     fn count(&mut self, sampled_at_ns: u64, now_ns: u64) {
         self.count += 1;
         self.newest_ns = self.newest_ns.max(sampled_at_ns);
@@ -42,7 +46,11 @@ impl Meter {
 }
 
 /// Gives an age in milliseconds.
-#[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "ages of years fit in 53 bits")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::as_conversions,
+    reason = "ages of years fit in 53 bits"
+)]
 pub(super) fn age_ms(now_ns: u64, at_ns: u64) -> f64 {
     now_ns.saturating_sub(at_ns) as f64 / MS as f64
 }
@@ -133,6 +141,9 @@ impl Ear {
     }
 
     fn meter(&mut self, key: String, sampled_at_ns: u64, now_ns: u64) {
-        self.meters.entry(key).or_default().count(sampled_at_ns, now_ns);
+        self.meters
+            .entry(key)
+            .or_default()
+            .count(sampled_at_ns, now_ns);
     }
 }

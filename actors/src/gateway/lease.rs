@@ -23,7 +23,7 @@ pub(super) const TTL_MS: u32 = 2000;
 /// How often it is renewed.
 const RENEW_NS: u64 = 500 * MS;
 /// Longest wait for the guard's answer: shorter than the lease.
-const ANSWER: Duration = Duration::from_millis(1000);
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// Where the lease stands.
 pub(super) enum Holding {
@@ -42,8 +42,8 @@ pub(super) enum Holding {
     Releasing {
         /// The task that had it.
         task: Box<TaskRecord>,
-        /// The guard's answer.
-        answer: Pending<LeaseCommand>,
+        /// The guard's answer, until it has come: then only standstill is waited for.
+        answer: Option<Pending<LeaseCommand>>,
     },
 }
 
@@ -62,7 +62,13 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn new(task: TaskRecord, active: ActiveTask, now_ns: u64) -> Self {
         let next_renewal_ns = now_ns + RENEW_NS;
-        Self { task, active, granted_at_ns: now_ns, next_renewal_ns, renewal: None }
+        Self {
+            task,
+            active,
+            granted_at_ns: now_ns,
+            next_renewal_ns,
+            renewal: None,
+        }
     }
 }
 
@@ -73,12 +79,18 @@ pub(super) struct Lessor {
 
 impl Lessor {
     pub(super) fn new(bus: &Bus, cell: &CellId) -> Result<Self, BusError> {
-        Ok(Self { client: bus.client(cell)? })
+        Ok(Self {
+            client: bus.client(cell)?,
+        })
     }
 
     pub(super) fn grant(&self, task: &TaskRecord, epoch: Epoch) -> Pending<LeaseCommand> {
-        let ask =
-            Lease::Grant { epoch, task: task.id, attempt: task.attempt, ttl_ms: TTL_MS };
+        let ask = Lease::Grant {
+            epoch,
+            task: task.id,
+            attempt: task.attempt,
+            ttl_ms: TTL_MS,
+        };
         self.client.ask(&ask, ANSWER)
     }
 
@@ -100,7 +112,9 @@ impl Lessor {
         }
         if held.next_renewal_ns <= now_ns {
             held.next_renewal_ns = now_ns + RENEW_NS;
-            let ask = Lease::Renew { epoch: held.active.epoch };
+            let ask = Lease::Renew {
+                epoch: held.active.epoch,
+            };
             held.renewal = Some(self.client.ask(&ask, ANSWER));
         }
         None

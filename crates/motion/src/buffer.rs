@@ -55,14 +55,21 @@ impl ChunkBuffer {
     pub fn insert(&mut self, chunk: &Chunk, first: Tick, now: Tick, slots: &SlotMap) -> Inserted {
         let ahead = now.saturating_add(1);
         let prefix_end = first.saturating_add(Tick::from(chunk.head.prefix_len));
-        let buffered_end = self.actions.back().map_or(ahead, |last| last.tick.saturating_add(1));
+        let buffered_end = self
+            .actions
+            .back()
+            .map_or(ahead, |last| last.tick.saturating_add(1));
         // Without accepted rows there is no prefix to keep: then the chunk's own rows are used.
         let from = ahead.max(prefix_end.min(buffered_end)).max(first);
         let end = first.saturating_add(Tick::from(chunk.head.horizon));
         if end <= from || buffered_end < from {
             return Inserted::Superseded;
         }
-        while self.actions.back().is_some_and(|action| from <= action.tick) {
+        while self
+            .actions
+            .back()
+            .is_some_and(|action| from <= action.tick)
+        {
             self.actions.pop_back();
         }
         for tick in from..end {
@@ -85,7 +92,11 @@ impl ChunkBuffer {
 
     /// Takes the action for `tick`; older ones are dropped.
     pub fn take(&mut self, tick: Tick) -> Option<Action> {
-        while self.actions.front().is_some_and(|action| action.tick < tick) {
+        while self
+            .actions
+            .front()
+            .is_some_and(|action| action.tick < tick)
+        {
             self.actions.pop_front();
         }
         match self.actions.front() {
@@ -113,7 +124,8 @@ impl ChunkBuffer {
 
     /// Whether a gap after the last accepted chunk is part of its strategy.
     pub fn plans_gap(&self) -> bool {
-        self.last.is_some_and(|(strategy, rate)| strategy.plans_gaps(rate))
+        self.last
+            .is_some_and(|(strategy, rate)| strategy.plans_gaps(rate))
     }
 
     /// The chunk and strategy that were accepted last.
@@ -138,7 +150,10 @@ mod tests {
     #[test]
     fn rows_come_at_their_ticks() {
         let mut buffer = ChunkBuffer::default();
-        assert_eq!(buffer.insert(&chunk(1, 3, 0), 10, 9, &slots()), Inserted::Accepted(3));
+        assert_eq!(
+            buffer.insert(&chunk(1, 3, 0), 10, 9, &slots()),
+            Inserted::Accepted(3)
+        );
         assert!(buffer.take(9).is_none());
         for tick in 10..13 {
             let action = buffer.take(tick).unwrap();
@@ -153,7 +168,10 @@ mod tests {
         buffer.insert(&chunk(1, 10, 0), 0, -1, &slots());
         buffer.take(3);
         buffer.insert(&chunk(2, 10, 0), 2, 3, &slots());
-        let ahead: Vec<_> = buffer.ahead().map(|a| (a.tick, a.chunk.request, a.index)).collect();
+        let ahead: Vec<_> = buffer
+            .ahead()
+            .map(|a| (a.tick, a.chunk.request, a.index))
+            .collect();
         assert_eq!(ahead.first(), Some(&(4, 2, 2)));
         assert_eq!(ahead.last(), Some(&(11, 2, 9)));
     }
@@ -170,8 +188,14 @@ mod tests {
     #[test]
     fn a_chunk_of_the_past_or_beyond_a_hole_is_superseded() {
         let mut buffer = ChunkBuffer::default();
-        assert_eq!(buffer.insert(&chunk(1, 5, 0), 0, 10, &slots()), Inserted::Superseded);
-        assert_eq!(buffer.insert(&chunk(1, 5, 0), 20, 10, &slots()), Inserted::Superseded);
+        assert_eq!(
+            buffer.insert(&chunk(1, 5, 0), 0, 10, &slots()),
+            Inserted::Superseded
+        );
+        assert_eq!(
+            buffer.insert(&chunk(1, 5, 0), 20, 10, &slots()),
+            Inserted::Superseded
+        );
         assert!(buffer.is_empty());
     }
 
@@ -197,8 +221,8 @@ mod tests {
         ) {
             let mut buffer = ChunkBuffer::default();
             let (mut now, mut last) = (0, Tick::MIN);
-            for (request, (first, horizon, prefix, idle)) in arrivals.into_iter().enumerate() {
-                buffer.insert(&chunk(request as u64, horizon, prefix), first, now, &slots());
+            for (request, (first, horizon, prefix, idle)) in (0..).zip(arrivals) {
+                buffer.insert(&chunk(request, horizon, prefix), first, now, &slots());
                 let ticks: Vec<_> = buffer.ahead().map(|a| a.tick).collect();
                 prop_assert!(ticks.windows(2).all(|pair| pair[0] + 1 == pair[1]));
                 prop_assert!(ticks.first().is_none_or(|tick| now < *tick));

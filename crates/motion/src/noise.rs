@@ -14,8 +14,13 @@ pub fn decision_seed(task_seed: u64, obs_seq: u64) -> u64 {
 
 /// Gives `count` standard normal numbers from a decision's seed.
 ///
-/// ChaCha8 and the Box–Muller transform: the same numbers on every machine, unlike PyTorch's.
-#[expect(clippy::cast_possible_truncation, clippy::as_conversions, reason = "models read f32")]
+/// `ChaCha8` and the Box–Muller transform: the same numbers on every machine, unlike those of
+/// `PyTorch`.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::as_conversions,
+    reason = "models read f32"
+)]
 pub fn standard_normal(seed: u64, count: usize) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut numbers = Vec::with_capacity(count + 1);
@@ -30,7 +35,11 @@ pub fn standard_normal(seed: u64, count: usize) -> Vec<f32> {
 }
 
 /// A number in (0, 1] from 53 random bits: never 0, whose logarithm is not finite.
-#[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "53 bits fit in an f64")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::as_conversions,
+    reason = "53 bits fit in an f64"
+)]
 fn unit(bits: u64) -> f64 {
     ((bits >> 11) + 1) as f64 / (1_u64 << 53) as f64
 }

@@ -20,7 +20,7 @@ use vlad_wire::msg::think::{Start, Strategy};
 pub struct PlannerConfig {
     /// How chunks meet; `sync` and `naive` exist so far.
     pub strategy: Strategy,
-    /// Ticks that are played between two decisions (T_e) where chunks overlap.
+    /// Ticks that are played between two decisions (`T_e`) where chunks overlap.
     pub ticks_per_decision: u64,
 }
 
@@ -57,18 +57,30 @@ pub enum Plan {
 
 /// Says what to do now, while no decision is under way and a task holds the cell.
 pub fn decide(config: &PlannerConfig, view: &GuardView<'_>) -> Plan {
-    let state = State { mode: view.accepted.mode, reason: view.accepted.reason };
+    let state = State {
+        mode: view.accepted.mode,
+        reason: view.accepted.reason,
+    };
     match state.mode {
         Mode::Armed => from_standstill(view),
         Mode::Hold if state.resumable() => from_standstill(view),
         Mode::Running if config.strategy == Strategy::Sync => {
-            if view.accepted.remaining() <= ANNOUNCE_TICKS { Plan::Anticipate } else { Plan::Wait }
+            if view.accepted.remaining() <= ANNOUNCE_TICKS {
+                Plan::Anticipate
+            } else {
+                Plan::Wait
+            }
         }
         Mode::Running => {
             let played = view.accepted.played;
-            let due = view.played_at_last.map_or(0, |last| last + config.ticks_per_decision);
+            let due = view
+                .played_at_last
+                .map_or(0, |last| last + config.ticks_per_decision);
             if due <= played {
-                Plan::Ask { earliest_tick: view.joints.tick, earliest_captured_ns: 0 }
+                Plan::Ask {
+                    earliest_tick: view.joints.tick,
+                    earliest_captured_ns: 0,
+                }
             } else {
                 Plan::Wait
             }
@@ -133,20 +145,39 @@ mod tests {
     }
 
     fn plan(strategy: Strategy, accepted: &Accepted, standstill: bool, last: Option<u64>) -> Plan {
-        let config = PlannerConfig { strategy, ticks_per_decision: 10 };
+        let config = PlannerConfig {
+            strategy,
+            ticks_per_decision: 10,
+        };
         let joints = joints(standstill);
-        decide(&config, &GuardView { accepted, joints: &joints, played_at_last: last })
+        decide(
+            &config,
+            &GuardView {
+                accepted,
+                joints: &joints,
+                played_at_last: last,
+            },
+        )
     }
 
     #[test]
     fn sync_looks_after_standstill_and_announces_before() {
-        let ask = Plan::Ask { earliest_tick: 41, earliest_captured_ns: 77 };
+        let ask = Plan::Ask {
+            earliest_tick: 41,
+            earliest_captured_ns: 77,
+        };
         let armed = accepted(Mode::Armed, Reason::Rearmed, 0, 0);
         assert_eq!(plan(Strategy::Sync, &armed, true, None), ask);
         assert_eq!(plan(Strategy::Sync, &armed, false, None), Plan::Anticipate);
         let playing = |left| accepted(Mode::Running, Reason::Playing, left, 5);
-        assert_eq!(plan(Strategy::Sync, &playing(20), false, Some(0)), Plan::Wait);
-        assert_eq!(plan(Strategy::Sync, &playing(3), false, Some(0)), Plan::Anticipate);
+        assert_eq!(
+            plan(Strategy::Sync, &playing(20), false, Some(0)),
+            Plan::Wait
+        );
+        assert_eq!(
+            plan(Strategy::Sync, &playing(3), false, Some(0)),
+            Plan::Anticipate
+        );
         let thinking = accepted(Mode::Hold, Reason::Thinking, 0, 30);
         assert_eq!(plan(Strategy::Sync, &thinking, true, Some(0)), ask);
     }
@@ -154,8 +185,14 @@ mod tests {
     #[test]
     fn naive_asks_after_so_many_played_ticks() {
         let playing = |played| accepted(Mode::Running, Reason::Playing, 20, played);
-        let ask = Plan::Ask { earliest_tick: 41, earliest_captured_ns: 0 };
-        assert_eq!(plan(Strategy::Naive, &playing(9), false, Some(0)), Plan::Wait);
+        let ask = Plan::Ask {
+            earliest_tick: 41,
+            earliest_captured_ns: 0,
+        };
+        assert_eq!(
+            plan(Strategy::Naive, &playing(9), false, Some(0)),
+            Plan::Wait
+        );
         assert_eq!(plan(Strategy::Naive, &playing(10), false, Some(0)), ask);
         assert_eq!(plan(Strategy::Naive, &playing(10), false, None), ask);
     }
@@ -172,7 +209,10 @@ mod tests {
             (Mode::Hold, Reason::LeaseReleased),
         ] {
             for strategy in [Strategy::Sync, Strategy::Naive] {
-                assert_eq!(plan(strategy, &accepted(mode, reason, 0, 0), true, None), Plan::Wait);
+                assert_eq!(
+                    plan(strategy, &accepted(mode, reason, 0, 0), true, None),
+                    Plan::Wait
+                );
             }
         }
     }

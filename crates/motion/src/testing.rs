@@ -1,7 +1,7 @@
 //! Chunks for tests.
 
 use vlad_wire::id::{ChunkId, TaskId, Tick};
-use vlad_wire::msg::think::{Chunk, ChunkHead, Start, Strategy};
+use vlad_wire::msg::think::{Chunk, ChunkHead, Digest, Start, Strategy};
 use vlad_wire::text::Name;
 
 /// A naive chunk of two slots, whose rows hold request and index.
@@ -30,11 +30,12 @@ pub(crate) fn chunk(request: u64, horizon: u16, prefix_len: u16) -> Chunk {
         rate: 1.0,
         dt_ns: 33_333_333,
         noise_seed: 0,
-        model_hash: Default::default(),
-        normaliser_hash: Default::default(),
+        model_hash: Digest::default(),
+        normaliser_hash: Digest::default(),
         frame_convention: Name::new("joint_absolute").unwrap(),
         mac: None,
     };
-    let rows = (0..horizon).flat_map(|i| [request as f32, f32::from(i)]).collect();
+    let owner = u16::try_from(request).map_or(f32::MAX, f32::from);
+    let rows = (0..horizon).flat_map(|i| [owner, f32::from(i)]).collect();
     Chunk { head, rows }
 }

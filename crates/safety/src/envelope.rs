@@ -64,7 +64,9 @@ pub fn brake(limits: &Limits, speed: f64, dt_s: f64) -> f64 {
     if !speed.is_finite() {
         return 0.0;
     }
-    let slower = (speed.abs() - limits.deceleration * dt_s).max(0.0).min(speed.abs());
+    let slower = (speed.abs() - limits.deceleration * dt_s)
+        .max(0.0)
+        .min(speed.abs());
     slower.copysign(speed)
 }
 

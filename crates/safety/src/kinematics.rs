@@ -69,9 +69,9 @@ impl Pose {
     /// Gives the transform in the other direction.
     #[must_use]
     pub fn inverse(&self) -> Self {
-        let [[a, b, c], [d, e, f], [g, h, i]] = self.rotation;
+        let [[m00, m01, m02], [m10, m11, m12], [m20, m21, m22]] = self.rotation;
         let transposed = Self {
-            rotation: [[a, d, g], [b, e, h], [c, f, i]],
+            rotation: [[m00, m10, m20], [m01, m11, m21], [m02, m12, m22]],
             position_m: [0.0; 3],
         };
         let position_m = transposed.rotate(self.position_m).map(|x| -x);
@@ -82,15 +82,26 @@ impl Pose {
     }
 
     /// Gives the rotation as a unit quaternion `[x, y, z, w]` with `w ≥ 0`.
+    ///
+    /// Shepperd's method (1978): the largest component comes from the diagonal, the others from
+    /// sums and differences divided by it, so that half a turn is as exact as any other rotation.
     pub fn quaternion_xyzw(&self) -> [f64; 4] {
         let [[m00, m01, m02], [m10, m11, m12], [m20, m21, m22]] = self.rotation;
-        // Each component from its own diagonal sum, signs from the antisymmetric part: no division.
-        let half = |x: f64| x.max(0.0).sqrt() / 2.0;
-        let w = half(1.0 + m00 + m11 + m22);
-        let x = half(1.0 + m00 - m11 - m22).copysign(m21 - m12);
-        let y = half(1.0 - m00 + m11 - m22).copysign(m02 - m20);
-        let z = half(1.0 - m00 - m11 + m22).copysign(m10 - m01);
-        [x, y, z, w]
+        let trace = m00 + m11 + m22;
+        let largest = trace.max(m00).max(m11).max(m22);
+        // Four times each component, times the largest one.
+        let scaled = if largest <= trace {
+            [m21 - m12, m02 - m20, m10 - m01, 1.0 + trace]
+        } else if largest <= m00 {
+            [1.0 + m00 - m11 - m22, m01 + m10, m02 + m20, m21 - m12]
+        } else if largest <= m11 {
+            [m01 + m10, 1.0 - m00 + m11 - m22, m12 + m21, m02 - m20]
+        } else {
+            [m02 + m20, m12 + m21, 1.0 - m00 - m11 + m22, m10 - m01]
+        };
+        let [qx, qy, qz, qw] = scaled;
+        let length = (qx * qx + qy * qy + qz * qz + qw * qw).sqrt().copysign(qw);
+        scaled.map(|component| component / length)
     }
 
     /// Gives the rotation vector (axis times angle, radians in `[0, π]`) of this rotation.
@@ -246,6 +257,28 @@ mod tests {
         fn quaternion_has_unit_length(pose in any_pose()) {
             let [x, y, z, w] = pose.quaternion_xyzw();
             prop_assert!((x * x + y * y + z * z + w * w - 1.0).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn half_turns_have_the_axis_of_their_rotation() {
+        for axis in [
+            [1.0, 0.0, 0.0],
+            [0.0, 1.0, 0.0],
+            [0.6, 0.0, 0.8],
+            [0.0, -0.6, 0.8],
+        ] {
+            let pose = Pose::about(axis, std::f64::consts::PI);
+            let again = Pose::about(axis, norm(pose.rotation_vector()));
+            assert!(close(
+                again.rotate([1.0, 2.0, 3.0]),
+                pose.rotate([1.0, 2.0, 3.0])
+            ));
+            let [qx, qy, qz, _] = pose.quaternion_xyzw();
+            assert!(
+                (dot([qx, qy, qz], axis).abs() - 1.0).abs() < 1e-9,
+                "{axis:?}"
+            );
         }
     }
 

@@ -236,6 +236,10 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(
+        clippy::as_conversions,
+        reason = "the number of a variant is asked for"
+    )]
     fn each_reason_has_its_own_row_and_name() {
         let names: HashSet<_> = Reason::all().map(Reason::name).collect();
         assert_eq!(names.len(), TABLE.len());

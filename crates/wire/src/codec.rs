@@ -156,3 +156,6 @@ impl<T: Small> Body for T {
         Ok(message)
     }
 }
+
+#[cfg(test)]
+mod tests;

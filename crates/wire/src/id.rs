@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn ids_read_back_and_have_one_spelling() {
-        let task = TaskId(Ulid::from_parts(1, 2));
+        let task: TaskId = "01JD3V7Q4Y8B3T0V5Z6W9X2C1A".parse().unwrap();
         let episode = EpisodeId { task, attempt: 3 };
         assert_eq!(task.to_string().parse(), Ok(task));
         assert_eq!(episode.to_string().parse(), Ok(episode));

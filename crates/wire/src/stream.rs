@@ -321,7 +321,7 @@ pub fn markdown(rates: &CellRates) -> String {
             "a change"
         };
         let budget = (row.budget_ms != 0).then(|| f64::from(row.budget_ms));
-        out.push_str(&format!(
+        let line = format!(
             "| `{}` | {} → {} | {} | {} | {} | {keep} | {logged} |\n",
             row.key,
             row.from,
@@ -329,7 +329,8 @@ pub fn markdown(rates: &CellRates) -> String {
             number(row.hz(rates), rate),
             number(row.stale_ms(rates), "never"),
             number(budget, "–"),
-        ));
+        );
+        out.push_str(&line);
     }
     out
 }

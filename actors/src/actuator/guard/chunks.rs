@@ -74,12 +74,18 @@ impl Guard {
             return Err(Refusal::Mode);
         }
         self.check_shape(chunk)?;
-        if !chunk.rows.iter().all(|x| x.is_finite() && x.abs() <= MAGNITUDE_MAX) {
+        if !chunk
+            .rows
+            .iter()
+            .all(|x| x.is_finite() && x.abs() <= MAGNITUDE_MAX)
+        {
             return Err(Refusal::Unsound);
         }
         self.check_identity(chunk)?;
         // A capture in the future would never grow too old.
-        let age_ns = now_ns.checked_sub(chunk.head.captured_at_ns).ok_or(Refusal::Stale)?;
+        let age_ns = now_ns
+            .checked_sub(chunk.head.captured_at_ns)
+            .ok_or(Refusal::Stale)?;
         if self.config.action_age_ns() < age_ns {
             return Err(Refusal::Stale);
         }
@@ -94,7 +100,11 @@ impl Guard {
             }
             Start::At(first) if self.state.mode == Mode::Running => {
                 let end = first.saturating_add(Tick::from(chunk.head.horizon));
-                if end <= self.tick + 1 { Err(Refusal::Superseded) } else { Ok(first) }
+                if end <= self.tick + 1 {
+                    Err(Refusal::Superseded)
+                } else {
+                    Ok(first)
+                }
             }
             Start::OnArrival | Start::At(_) => Err(Refusal::Mode),
         }
@@ -113,9 +123,13 @@ impl Guard {
         let held = self.lease.ok_or(Refusal::Identity)?;
         let ours = head.cell == self.cell
             && (head.epoch, head.task, head.attempt) == (held.epoch, held.task, held.attempt);
-        let same_model = self.lineage.hashes.as_ref().is_none_or(|(model, normaliser)| {
-            *model == head.model_hash && *normaliser == head.normaliser_hash
-        });
+        let same_model = self
+            .lineage
+            .hashes
+            .as_ref()
+            .is_none_or(|(model, normaliser)| {
+                *model == head.model_hash && *normaliser == head.normaliser_hash
+            });
         if !ours || !same_model {
             return Err(Refusal::Identity);
         }
@@ -127,7 +141,12 @@ impl Guard {
     /// both counts.
     fn check_jump(&self, chunk: &Chunk) -> Result<(), Refusal> {
         let row = chunk.row(0).ok_or(Refusal::Shape)?;
-        let now = self.measured.position.iter().zip(&self.command).zip(&self.shape.gripper);
+        let now = self
+            .measured
+            .position
+            .iter()
+            .zip(&self.command)
+            .zip(&self.shape.gripper);
         for (target, ((measured, command), gripper)) in self.shape.slots.to_dofs(row).zip(now) {
             let from_measured = (target - measured).abs();
             let near = if *gripper {
@@ -146,7 +165,10 @@ impl Guard {
         if self.state.mode != Mode::Running {
             self.buffer.clear();
         }
-        match self.buffer.insert(chunk, first, self.tick, &self.shape.slots) {
+        match self
+            .buffer
+            .insert(chunk, first, self.tick, &self.shape.slots)
+        {
             Inserted::Accepted(_) => Ok(first),
             Inserted::Superseded => Err(Refusal::Superseded),
         }

@@ -17,7 +17,12 @@ impl Guard {
     /// Grants, renews or takes back the right to command the cell.
     pub fn lease(&mut self, ask: &Lease, now_ns: u64) -> Answer {
         match *ask {
-            Lease::Grant { epoch, task, attempt, ttl_ms } => {
+            Lease::Grant {
+                epoch,
+                task,
+                attempt,
+                ttl_ms,
+            } => {
                 let free = self.lease.is_none()
                     && (self.state.mode == Mode::Armed || self.state.mode == Mode::Hold);
                 if let Err(text) = self.check_epoch(epoch) {
@@ -29,7 +34,13 @@ impl Guard {
                 self.epoch = epoch;
                 let ttl_ns = u64::from(ttl_ms) * MS;
                 let expires_ns = now_ns.saturating_add(ttl_ns);
-                self.lease = Some(Held { epoch, task, attempt, ttl_ns, expires_ns });
+                self.lease = Some(Held {
+                    epoch,
+                    task,
+                    attempt,
+                    ttl_ns,
+                    expires_ns,
+                });
                 self.lineage = Lineage::default();
                 self.apply(Event::LeaseGranted, now_ns);
                 self.answer(true, "granted")
@@ -61,13 +72,20 @@ impl Guard {
             return self.answer(false, "only a disarmed or stopped guard can be rearmed");
         }
         if !self.pose_is(&ask.expected_pose) {
-            return self.answer(false, "the robot is not where it is expected: look at the cell");
+            return self.answer(
+                false,
+                "the robot is not where it is expected: look at the cell",
+            );
         }
         self.epoch = ask.epoch;
         self.lease = None;
         self.buffer.clear();
         // Joints may have been moved by hand since; a gripper keeps its command and so its grip.
-        let joints = self.command.iter_mut().zip(&self.measured.position).zip(&self.shape.gripper);
+        let joints = self
+            .command
+            .iter_mut()
+            .zip(&self.measured.position)
+            .zip(&self.shape.gripper);
         for ((command, measured), gripper) in joints {
             if !gripper {
                 *command = *measured;
@@ -97,7 +115,10 @@ impl Guard {
         }
         let waited_ns = now_ns.saturating_sub(self.since_ns);
         if waited_ns < u64::from(self.config.reset_after_ms) * MS || self.still_since_ns.is_none() {
-            return self.answer(false, "too early: wait until the robot stands and try again");
+            return self.answer(
+                false,
+                "too early: wait until the robot stands and try again",
+            );
         }
         self.epoch = ask.epoch;
         self.lineage = Lineage::default();
@@ -111,7 +132,14 @@ impl Guard {
         self.signed("pause", &ask.by);
         self.apply(Event::Pause, now_ns);
         let paused = self.state.reason == Reason::Paused;
-        self.answer(paused, if paused { "paused" } else { "nothing is running" })
+        self.answer(
+            paused,
+            if paused {
+                "paused"
+            } else {
+                "nothing is running"
+            },
+        )
     }
 
     /// Goes on after a pause.
@@ -123,13 +151,19 @@ impl Guard {
             return self.answer(false, "the cell is not paused");
         }
         if ask.expected_pose.is_empty() || !self.pose_is(&ask.expected_pose) {
-            return self.answer(false, "the robot is not where it was paused: look at the cell");
+            return self.answer(
+                false,
+                "the robot is not where it was paused: look at the cell",
+            );
         }
         self.epoch = ask.epoch;
         if let Some(held) = &mut self.lease {
             held.epoch = ask.epoch;
         }
-        self.lineage = Lineage { hashes: self.lineage.hashes.take(), ..Lineage::default() };
+        self.lineage = Lineage {
+            hashes: self.lineage.hashes.take(),
+            ..Lineage::default()
+        };
         self.signed("resume", &ask.by);
         self.apply(Event::Resume, now_ns);
         self.answer(true, "resumed")
@@ -160,10 +194,19 @@ impl Guard {
             return true;
         }
         let tolerance_rad = self.config.pose_tolerance_deg.to_radians();
-        let dofs = self.measured.position.iter().zip(expected).zip(&self.shape.gripper);
+        let dofs = self
+            .measured
+            .position
+            .iter()
+            .zip(expected)
+            .zip(&self.shape.gripper);
         expected.len() == self.measured.position.len()
             && dofs.into_iter().all(|((measured, expected), gripper)| {
-                let tolerance = if *gripper { self.config.first_command_m } else { tolerance_rad };
+                let tolerance = if *gripper {
+                    self.config.first_command_m
+                } else {
+                    tolerance_rad
+                };
                 (measured - expected).abs() <= tolerance
             })
     }

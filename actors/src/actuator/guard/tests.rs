@@ -54,8 +54,18 @@ fn config() -> GuardConfig {
 
 /// Two joints, then a gripper that stands in slot 0.
 fn shape() -> Shape {
-    let joint = Limits { min: -2.0, max: 2.0, speed_max: 2.5, deceleration: 15.0 };
-    let gripper = Limits { min: 0.0, max: 0.08, speed_max: 0.25, deceleration: 4.0 };
+    let joint = Limits {
+        min: -2.0,
+        max: 2.0,
+        speed_max: 2.5,
+        deceleration: 15.0,
+    };
+    let gripper = Limits {
+        min: 0.0,
+        max: 0.08,
+        speed_max: 0.25,
+        deceleration: 4.0,
+    };
     Shape {
         limits: vec![joint, joint, gripper],
         gripper: vec![false, false, true],
@@ -71,7 +81,10 @@ fn task() -> TaskId {
 }
 
 fn by() -> Signature {
-    Signature { operator: Note::cleaned("ada"), reason: Note::cleaned("test") }
+    Signature {
+        operator: Note::cleaned("ada"),
+        reason: Note::cleaned("test"),
+    }
 }
 
 /// What a role's heartbeats say.
@@ -158,7 +171,10 @@ impl Bench {
         if self.servo_tick.is_multiple_of(BEAT_EVERY) {
             self.beat_hearts();
         }
-        let beat = Beat { scheduled_ns: self.now_ns, now_ns: self.now_ns };
+        let beat = Beat {
+            scheduled_ns: self.now_ns,
+            now_ns: self.now_ns,
+        };
         let executed = self.guard.servo(beat, Some(&self.measured));
         self.follow();
         executed
@@ -166,7 +182,11 @@ impl Bench {
 
     fn follow(&mut self) {
         self.measured.sampled_at_ns = self.now_ns;
-        let dofs = self.measured.position.iter_mut().zip(&mut self.measured.velocity);
+        let dofs = self
+            .measured
+            .position
+            .iter_mut()
+            .zip(&mut self.measured.velocity);
         for ((position, velocity), command) in dofs.zip(self.guard.command_now()) {
             *velocity = (command - *position) * 240.0;
             *position = *command;
@@ -190,7 +210,8 @@ impl Bench {
             }
         }
         if self.renews && self.guard.lease.is_some() {
-            self.guard.lease(&Lease::Renew { epoch: self.epoch }, self.now_ns);
+            self.guard
+                .lease(&Lease::Renew { epoch: self.epoch }, self.now_ns);
         }
     }
 
@@ -205,7 +226,10 @@ impl Bench {
             seq: self.servo_tick,
             challenge: 0,
             echo: self.servo_tick,
-            version: Version { layout: VERSION, package: Note::cleaned("test") },
+            version: Version {
+                layout: VERSION,
+                package: Note::cleaned("test"),
+            },
             in_flight,
             fitness,
             policy: None,
@@ -230,7 +254,11 @@ impl Bench {
 
     fn rearm(&mut self) -> Answer {
         self.epoch += 1;
-        let ask = Rearm { epoch: self.epoch, by: by(), expected_pose: Vec::new() };
+        let ask = Rearm {
+            epoch: self.epoch,
+            by: by(),
+            expected_pose: Vec::new(),
+        };
         self.guard.rearm(&ask, self.now_ns)
     }
 
@@ -238,12 +266,18 @@ impl Bench {
         self.epoch += 1;
         self.seq = 0;
         let (epoch, task) = (self.epoch, task());
-        let ask = Lease::Grant { epoch, task, attempt: 1, ttl_ms: TTL_MS };
+        let ask = Lease::Grant {
+            epoch,
+            task,
+            attempt: 1,
+            ttl_ms: TTL_MS,
+        };
         self.guard.lease(&ask, self.now_ns)
     }
 
     fn release(&mut self) -> Answer {
-        self.guard.lease(&Lease::Release { epoch: self.epoch }, self.now_ns)
+        self.guard
+            .lease(&Lease::Release { epoch: self.epoch }, self.now_ns)
     }
 
     fn pause(&mut self) -> Answer {
@@ -252,13 +286,23 @@ impl Bench {
 
     fn resume_at(&mut self, pose: &[f64]) -> Answer {
         self.epoch += 1;
-        let ask = Resume { epoch: self.epoch, by: by(), expected_pose: pose.to_vec() };
+        let ask = Resume {
+            epoch: self.epoch,
+            by: by(),
+            expected_pose: pose.to_vec(),
+        };
         self.guard.resume(&ask, self.now_ns)
     }
 
     fn reset(&mut self) -> Answer {
         self.epoch += 1;
-        self.guard.reset(&Reset { epoch: self.epoch, by: by() }, self.now_ns)
+        self.guard.reset(
+            &Reset {
+                epoch: self.epoch,
+                by: by(),
+            },
+            self.now_ns,
+        )
     }
 
     /// The next chunk of the current lease; joint 0 moves 0.01 rad a tick (0.3 rad/s) from where
@@ -279,7 +323,10 @@ impl Bench {
             Mode::Running => Start::At(self.guard.tick + 1),
             _ => Start::OnArrival,
         };
-        Chunk { head: self.head(strategy, start), rows: (0..HORIZON).flat_map(row).collect() }
+        Chunk {
+            head: self.head(strategy, start),
+            rows: (0..HORIZON).flat_map(row).collect(),
+        }
     }
 
     fn head(&self, strategy: Strategy, start: Start) -> ChunkHead {
@@ -287,7 +334,10 @@ impl Bench {
             cell: Name::new("demo").unwrap(),
             epoch: self.epoch,
             seq: self.seq,
-            id: ChunkId { epoch: self.epoch, request: self.seq },
+            id: ChunkId {
+                epoch: self.epoch,
+                request: self.seq,
+            },
             task: task(),
             attempt: 1,
             obs_seq: self.seq,

@@ -18,7 +18,13 @@ enum Act {
     Run(u64),
     Lose(u64),
     Late(u64),
-    Chunk { rows: Rows, sync: bool, start: Option<i64>, age_ms: u64, back: u64 },
+    Chunk {
+        rows: Rows,
+        sync: bool,
+        start: Option<i64>,
+        age_ms: u64,
+        back: u64,
+    },
     Grant(u64),
     Renew(u64),
     Release,
@@ -64,13 +70,25 @@ fn chunk() -> impl Strategy<Value = Act> {
         1 => any::<i64>().prop_map(Some),
     ];
     let age_ms = prop_oneof![4 => 0_u64..200, 1 => 0_u64..2000];
-    (rows(), any::<bool>(), start, age_ms, prop_oneof![6 => Just(0), 1 => 1_u64..4]).prop_map(
-        |(rows, sync, start, age_ms, back)| Act::Chunk { rows, sync, start, age_ms, back },
+    (
+        rows(),
+        any::<bool>(),
+        start,
+        age_ms,
+        prop_oneof![6 => Just(0), 1 => 1_u64..4],
     )
+        .prop_map(|(rows, sync, start, age_ms, back)| Act::Chunk {
+            rows,
+            sync,
+            start,
+            age_ms,
+            back,
+        })
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let voice = || prop_oneof![4 => Just(Voice::Fit), 1 => Just(Voice::Unfit), 1 => Just(Voice::Silent)];
+    let voice =
+        || prop_oneof![4 => Just(Voice::Fit), 1 => Just(Voice::Unfit), 1 => Just(Voice::Silent)];
     // 0 is a new epoch, more is so much too old.
     let old = || prop_oneof![5 => Just(0_u64), 1 => 1_u64..3];
     prop_oneof![
@@ -87,7 +105,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => old().prop_map(Act::Resume),
         1 => Just(Act::Estop),
         2 => old().prop_map(Act::Reset),
-        1 => (any::<bool>(), SESSION - 1..=SESSION).prop_map(|(brain, session)| Act::Died(brain, session)),
+        1 => (any::<bool>(), SESSION - 1..=SESSION).prop_map(|(a, b)| Act::Died(a, b)),
         3 => ([voice(), voice(), voice()], any::<bool>(), any::<bool>())
             .prop_map(|(voices, in_flight, renews)| Act::Voices(voices, in_flight, renews)),
     ]
@@ -106,7 +124,14 @@ struct Judge {
 impl Judge {
     fn new() -> Self {
         let bench = Bench::leased();
-        Self { bench, captured: HashMap::new(), last: None, latched: false, requests: 1, moved: 0 }
+        Self {
+            bench,
+            captured: HashMap::new(),
+            last: None,
+            latched: false,
+            requests: 1,
+            moved: 0,
+        }
     }
 
     fn epoch(&mut self, old: u64) -> Epoch {
@@ -118,44 +143,18 @@ impl Judge {
     }
 
     fn act(&mut self, act: &Act) -> Result<(), TestCaseError> {
-        let now_ns = self.bench.now_ns;
         match act {
             Act::Run(steps) => (0..*steps).try_for_each(|_| self.step())?,
             Act::Lose(steps) => (0..*steps).try_for_each(|_| self.odd(None))?,
             Act::Late(periods) => self.odd(Some(*periods))?,
             Act::Chunk { .. } => self.chunk(act),
-            Act::Grant(old) => {
-                let epoch = self.epoch(*old);
-                let ask = Lease::Grant { epoch, task: task(), attempt: 1, ttl_ms: TTL_MS };
-                self.bench.guard.lease(&ask, now_ns);
-            }
-            Act::Renew(old) => {
-                let epoch = self.bench.guard.epoch.saturating_sub(*old);
-                self.bench.guard.lease(&Lease::Renew { epoch }, now_ns);
-            }
-            Act::Release => {
-                let epoch = self.bench.guard.epoch;
-                self.bench.guard.lease(&Lease::Release { epoch }, now_ns);
-            }
-            Act::Rearm(old) => {
-                let epoch = self.epoch(*old);
-                let ask = Rearm { epoch, by: by(), expected_pose: vec![] };
-                self.bench.guard.rearm(&ask, now_ns);
-            }
-            Act::Pause => drop(self.bench.pause()),
-            Act::Resume(old) => {
-                let epoch = self.epoch(*old);
-                let expected_pose = self.bench.measured.position.clone();
-                self.bench.guard.resume(&Resume { epoch, by: by(), expected_pose }, now_ns);
-            }
-            Act::Estop => drop(self.bench.guard.estop(&Estop { by: by() }, now_ns)),
-            Act::Reset(old) => {
-                let epoch = self.epoch(*old);
-                let done = self.bench.guard.reset(&Reset { epoch, by: by() }, now_ns).done;
-                self.latched &= !done;
-            }
             Act::Died(brain, session) => {
-                let role = if *brain { Role::Brain } else { Role::ActionExpert };
+                let role = if *brain {
+                    Role::Brain
+                } else {
+                    Role::ActionExpert
+                };
+                let now_ns = self.bench.now_ns;
                 self.bench.guard.died(role, *session, now_ns);
             }
             Act::Voices([perception, brain, expert], in_flight, renews) => {
@@ -165,17 +164,83 @@ impl Judge {
                 self.bench.in_flight = *in_flight;
                 self.bench.renews = *renews;
             }
+            _ => self.command(act),
         }
         self.check_mode()
     }
 
+    fn command(&mut self, act: &Act) {
+        let now_ns = self.bench.now_ns;
+        let held = self.bench.guard.epoch;
+        let expected_pose = self.bench.measured.position.clone();
+        match act {
+            Act::Grant(old) => {
+                let epoch = self.epoch(*old);
+                let ask = Lease::Grant {
+                    epoch,
+                    task: task(),
+                    attempt: 1,
+                    ttl_ms: TTL_MS,
+                };
+                self.bench.guard.lease(&ask, now_ns);
+            }
+            Act::Renew(old) => {
+                let epoch = held.saturating_sub(*old);
+                self.bench.guard.lease(&Lease::Renew { epoch }, now_ns);
+            }
+            Act::Release => {
+                let ask = Lease::Release { epoch: held };
+                self.bench.guard.lease(&ask, now_ns);
+            }
+            Act::Rearm(old) => {
+                let epoch = self.epoch(*old);
+                let ask = Rearm {
+                    epoch,
+                    by: by(),
+                    expected_pose: vec![],
+                };
+                self.bench.guard.rearm(&ask, now_ns);
+            }
+            Act::Pause => drop(self.bench.pause()),
+            Act::Resume(old) => {
+                let epoch = self.epoch(*old);
+                let ask = Resume {
+                    epoch,
+                    by: by(),
+                    expected_pose,
+                };
+                self.bench.guard.resume(&ask, now_ns);
+            }
+            Act::Estop => drop(self.bench.guard.estop(&Estop { by: by() }, now_ns)),
+            Act::Reset(old) => {
+                let epoch = self.epoch(*old);
+                let ask = Reset { epoch, by: by() };
+                self.latched &= !self.bench.guard.reset(&ask, now_ns).done;
+            }
+            _ => {}
+        }
+    }
+
     fn chunk(&mut self, act: &Act) {
-        let Act::Chunk { rows, sync, start, age_ms, back } = act else { return };
+        let Act::Chunk {
+            rows,
+            sync,
+            start,
+            age_ms,
+            back,
+        } = act
+        else {
+            return;
+        };
         let bench = &mut self.bench;
         bench.epoch = bench.guard.epoch;
         let from = bench.guard.command_now().to_vec();
         let strategy = if *sync { Meets::Sync } else { Meets::Naive };
-        let per_tick = if let Rows::Line(per_tick) = rows { *per_tick } else { 0.0 };
+        let per_tick = if let Rows::Line(per_tick) = rows {
+            *per_tick
+        } else {
+            0.0
+        };
         let mut chunk = bench.chunk_along(strategy, &from, per_tick);
         match rows {
             Rows::Line(_) => {}
@@ -186,11 +251,12 @@ impl Judge {
         chunk.head.id.request = self.requests;
         chunk.head.seq = self.requests.saturating_sub(*back);
         chunk.head.obs_seq = self.requests;
-        chunk.head.captured_at_ns = bench.now_ns - age_ms * MS / 2;
+        chunk.head.captured_at_ns = bench.now_ns.saturating_sub(age_ms * MS);
         if let (Some(offset), Start::At(tick)) = (start, chunk.head.start) {
             chunk.head.start = Start::At(tick.saturating_add(*offset));
         }
-        self.captured.insert(chunk.head.id, chunk.head.captured_at_ns);
+        self.captured
+            .insert(chunk.head.id, chunk.head.captured_at_ns);
         bench.guard.chunk(&chunk, bench.now_ns);
     }
 
@@ -203,7 +269,10 @@ impl Judge {
     fn odd(&mut self, late_periods: Option<u64>) -> Result<(), TestCaseError> {
         let scheduled_ns = self.bench.now_ns + super::SERVO_NS;
         self.bench.now_ns = scheduled_ns + late_periods.unwrap_or(0) * super::SERVO_NS;
-        let beat = Beat { scheduled_ns, now_ns: self.bench.now_ns };
+        let beat = Beat {
+            scheduled_ns,
+            now_ns: self.bench.now_ns,
+        };
         let sample = self.bench.measured.clone();
         let executed = self.bench.guard.servo(beat, late_periods.map(|_| &sample));
         self.bench.follow();
@@ -213,7 +282,11 @@ impl Judge {
     fn check_mode(&mut self) -> Result<(), TestCaseError> {
         let mode = self.bench.guard.state().mode;
         prop_assert!(mode != Mode::Running || self.bench.guard.lease.is_some());
-        prop_assert!(mode.latched() || !self.latched, "left a latched mode for {}", mode);
+        prop_assert!(
+            mode.latched() || !self.latched,
+            "left a latched mode for {}",
+            mode
+        );
         self.latched = mode.latched();
         Ok(())
     }
@@ -229,7 +302,10 @@ impl Judge {
             prop_assert!(last.tick <= executed.tick && executed.tick <= last.tick + 1);
             prop_assert_eq!(executed.servo_tick, last.servo_tick + 1);
             prop_assert!(last.epoch <= executed.epoch);
-            let steps = shape().limits.into_iter().zip(last.command.iter().zip(&executed.command));
+            let steps = shape()
+                .limits
+                .into_iter()
+                .zip(last.command.iter().zip(&executed.command));
             for (limits, (last, command)) in steps {
                 let reach = limits.speed_max * dt_s;
                 prop_assert!(last - reach <= *command && *command <= last + reach);
@@ -264,7 +340,8 @@ proptest! {
             judge.act(act)?;
         }
         // The first chunk alone moves the arm, unless something forbade it.
-        let ran: u64 = acts.iter().map(|act| if let Act::Run(steps) = act { *steps } else { 0 }).sum();
+        let steps = |act: &Act| if let Act::Run(steps) = act { *steps } else { 0 };
+        let ran: u64 = acts.iter().map(steps).sum();
         let only_runs = acts.iter().all(|act| matches!(act, Act::Run(_)));
         prop_assert!(!only_runs || ran < 20 || 0 < judge.moved);
     }

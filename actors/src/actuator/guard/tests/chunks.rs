@@ -12,7 +12,11 @@ use vlad_wire::text::Name;
 use super::{Bench, HORIZON, WIDTH, task};
 
 /// A way to spoil a chunk, and the counter that shall say so.
-type Row = (&'static str, fn(&mut Chunk, &Bench), fn(&GuardCounters) -> u64);
+type Row = (
+    &'static str,
+    fn(&mut Chunk, &Bench),
+    fn(&GuardCounters) -> u64,
+);
 
 const IDENTITY: fn(&GuardCounters) -> u64 = |c| c.wrong_identity;
 const ORDER: fn(&GuardCounters) -> u64 = |c| c.superseded;
@@ -20,33 +24,101 @@ const SOUND: fn(&GuardCounters) -> u64 = |c| c.not_finite;
 const STALE: fn(&GuardCounters) -> u64 = |c| c.stale;
 
 const SPOILT: [Row; 27] = [
-    ("another cell", |c, _| c.head.cell = Name::new("other").unwrap(), IDENTITY),
+    (
+        "another cell",
+        |c, _| c.head.cell = Name::new("other").unwrap(),
+        IDENTITY,
+    ),
     ("an old epoch", |c, _| c.head.epoch -= 1, IDENTITY),
     ("a future epoch", |c, _| c.head.epoch += 1, IDENTITY),
-    ("another task", |c, _| c.head.task = TaskId(Ulid::from_parts(1, 2)), IDENTITY),
+    (
+        "another task",
+        |c, _| c.head.task = TaskId(Ulid::from_parts(1, 2)),
+        IDENTITY,
+    ),
     ("another attempt", |c, _| c.head.attempt = 2, IDENTITY),
-    ("another model", |c, _| c.head.model_hash = Digest::from(vec![9; 32]), IDENTITY),
-    ("no model", |c, _| c.head.model_hash = Digest::new(), IDENTITY),
-    ("another normaliser", |c, _| c.head.normaliser_hash = Digest::from(vec![9; 32]), IDENTITY),
-    ("another convention", |c, _| c.head.frame_convention = Name::new("eef_delta").unwrap(), IDENTITY),
-    ("a shorter horizon", |c, _| c.head.horizon = HORIZON - 1, IDENTITY),
-    ("a longer horizon", |c, _| c.head.horizon = HORIZON + 1, IDENTITY),
+    (
+        "another model",
+        |c, _| c.head.model_hash = Digest::from(vec![9; 32]),
+        IDENTITY,
+    ),
+    (
+        "no model",
+        |c, _| c.head.model_hash = Digest::new(),
+        IDENTITY,
+    ),
+    (
+        "another normaliser",
+        |c, _| c.head.normaliser_hash = Digest::from(vec![9; 32]),
+        IDENTITY,
+    ),
+    (
+        "another convention",
+        |c, _| c.head.frame_convention = Name::new("eef_delta").unwrap(),
+        IDENTITY,
+    ),
+    (
+        "a shorter horizon",
+        |c, _| c.head.horizon = HORIZON - 1,
+        IDENTITY,
+    ),
+    (
+        "a longer horizon",
+        |c, _| c.head.horizon = HORIZON + 1,
+        IDENTITY,
+    ),
     ("another width", |c, _| c.head.width = WIDTH + 1, IDENTITY),
-    ("nothing but prefix", |c, _| c.head.prefix_len = HORIZON, IDENTITY),
+    (
+        "nothing but prefix",
+        |c, _| c.head.prefix_len = HORIZON,
+        IDENTITY,
+    ),
     ("a count of before", |c, _| c.head.seq -= 1, ORDER),
     ("count zero", |c, _| c.head.seq = 0, ORDER),
-    ("an observation of before", |c, _| c.head.obs_seq -= 1, ORDER),
-    ("ticks that are over", |c, b| c.head.start = Start::At(b.guard.tick - i64::from(HORIZON)), ORDER),
-    ("ticks behind a hole", |c, b| c.head.start = Start::At(b.guard.tick + 1000), ORDER),
-    ("the first tick of all", |c, _| c.head.start = Start::At(i64::MIN), ORDER),
-    ("the last tick of all", |c, _| c.head.start = Start::At(i64::MAX), ORDER),
+    (
+        "an observation of before",
+        |c, _| c.head.obs_seq -= 1,
+        ORDER,
+    ),
+    (
+        "ticks that are over",
+        |c, b| c.head.start = Start::At(b.guard.tick - i64::from(HORIZON)),
+        ORDER,
+    ),
+    (
+        "ticks behind a hole",
+        |c, b| c.head.start = Start::At(b.guard.tick + 1000),
+        ORDER,
+    ),
+    (
+        "the first tick of all",
+        |c, _| c.head.start = Start::At(i64::MIN),
+        ORDER,
+    ),
+    (
+        "the last tick of all",
+        |c, _| c.head.start = Start::At(i64::MAX),
+        ORDER,
+    ),
     ("a NaN", |c, _| c.rows[9] = f32::NAN, SOUND),
     ("an infinity", |c, _| c.rows[9] = f32::INFINITY, SOUND),
-    ("minus infinity in a slot without a joint", |c, _| c.rows[3] = f32::NEG_INFINITY, SOUND),
+    (
+        "minus infinity in a slot without a joint",
+        |c, _| c.rows[3] = f32::NEG_INFINITY,
+        SOUND,
+    ),
     ("a thousand million", |c, _| c.rows[0] = 1e9, SOUND),
     ("just above a thousand", |c, _| c.rows[0] = 1000.1, SOUND),
-    ("an old capture", |c, b| c.head.captured_at_ns = b.now_ns - 1500 * MS - 1, STALE),
-    ("a capture in the future", |c, b| c.head.captured_at_ns = b.now_ns + 1, STALE),
+    (
+        "an old capture",
+        |c, b| c.head.captured_at_ns = b.now_ns - 1500 * MS - 1,
+        STALE,
+    ),
+    (
+        "a capture in the future",
+        |c, b| c.head.captured_at_ns = b.now_ns + 1,
+        STALE,
+    ),
 ];
 
 /// A guard that plays its second chunk.
@@ -67,7 +139,11 @@ fn each_spoilt_chunk_is_refused_counted_and_changes_nothing() {
         let mut chunk = bench.next_chunk(Strategy::Naive);
         spoil(&mut chunk, &bench);
         assert_eq!(bench.guard.chunk(&chunk, bench.now_ns), None, "{what}");
-        assert_eq!(counter(&bench.guard.counters), counter(&before.0) + 1, "{what}");
+        assert_eq!(
+            counter(&bench.guard.counters),
+            counter(&before.0) + 1,
+            "{what}"
+        );
         assert_eq!(bench.guard.counters.accepted, before.0.accepted, "{what}");
         assert_eq!(bench.guard.accepted(0), before.1, "{what}");
         // The next good chunk is taken all the same.
@@ -165,7 +241,10 @@ fn on_arrival_is_for_standstill_and_a_tick_is_for_motion() {
     chunk.head.start = Start::At(bench.guard.tick + 1);
     assert!(bench.guard.chunk(&chunk, bench.now_ns).is_none());
     chunk.head.start = Start::OnArrival;
-    assert_eq!(bench.guard.chunk(&chunk, bench.now_ns), Some(bench.guard.tick + 1));
+    assert_eq!(
+        bench.guard.chunk(&chunk, bench.now_ns),
+        Some(bench.guard.tick + 1)
+    );
     bench.ticks(2);
     let mut chunk = bench.next_chunk(Strategy::Naive);
     chunk.head.start = Start::OnArrival;
@@ -176,13 +255,25 @@ fn on_arrival_is_for_standstill_and_a_tick_is_for_motion() {
 #[test]
 fn a_first_action_passes_up_to_the_jump_limit_and_not_beyond() {
     // Position, joint 0 of row 0, whether E7 holds; the limit is 0.05 rad.
-    for (joint, passes) in [(0.0499, true), (0.0501, false), (-0.0499, true), (-0.0501, false)] {
+    for (joint, passes) in [
+        (0.0499, true),
+        (0.0501, false),
+        (-0.0499, true),
+        (-0.0501, false),
+    ] {
         let mut bench = Bench::leased();
         let mut chunk = bench.next_chunk(Strategy::Naive);
         chunk.rows[1] = joint;
-        assert_eq!(bench.guard.chunk(&chunk, bench.now_ns).is_some(), passes, "{joint}");
+        assert_eq!(
+            bench.guard.chunk(&chunk, bench.now_ns).is_some(),
+            passes,
+            "{joint}"
+        );
         assert_eq!(bench.guard.counters.jumps, u64::from(!passes));
-        assert_eq!(bench.state().0, if passes { Mode::Running } else { Mode::Armed });
+        assert_eq!(
+            bench.state().0,
+            if passes { Mode::Running } else { Mode::Armed }
+        );
     }
 }
 
@@ -201,25 +292,36 @@ fn a_jump_out_of_a_hold_is_refused_and_the_next_good_chunk_goes_on() {
 }
 
 #[test]
+#[expect(clippy::float_cmp, reason = "closed is commanded as exactly 0")]
 fn a_gripper_that_holds_something_may_stay_closed() {
     // Between the fingers is a block of 4 cm; the command is to close.
     let mut bench = Bench::found_at(&[0.0, 0.5, 0.04]);
     bench.stuck = vec![(2, 0.04)];
     assert!(bench.rearm().done && bench.grant().done);
     let mut chunk = bench.next_chunk(Strategy::Sync);
-    for (index, opening) in chunk.rows.chunks_exact_mut(4).map(|row| &mut row[0]).enumerate() {
+    for (index, opening) in chunk
+        .rows
+        .chunks_exact_mut(4)
+        .map(|row| &mut row[0])
+        .enumerate()
+    {
         *opening = if index < 2 { 0.03 } else { 0.0 };
     }
     bench.in_flight = true;
     assert!(bench.guard.chunk(&chunk, bench.now_ns).is_some());
     bench.ticks(u64::from(HORIZON) + 3);
     assert_eq!(bench.state(), (Mode::Hold, Reason::Thinking));
-    assert_eq!((bench.guard.command_now()[2], bench.measured.position[2]), (0.0, 0.04));
+    assert_eq!(
+        (bench.guard.command_now()[2], bench.measured.position[2]),
+        (0.0, 0.04)
+    );
     let next = bench.next_chunk(Strategy::Sync);
     assert_eq!(next.rows[0], 0.0);
     assert!(bench.guard.chunk(&next, bench.now_ns).is_some());
     // A rearm keeps the grip too.
-    bench.guard.died(vlad_wire::id::Role::Brain, super::SESSION, bench.now_ns);
+    bench
+        .guard
+        .died(vlad_wire::id::Role::Brain, super::SESSION, bench.now_ns);
     bench.until_stopped();
     assert!(bench.rearm().done);
     assert_eq!(bench.guard.command_now()[2], 0.0);
@@ -246,6 +348,9 @@ fn accepted_tells_the_rows_from_the_next_tick_on() {
     let mut want = chunk.row(played).unwrap().to_vec();
     want[3] = 0.0;
     assert_eq!(accepted.rows[..4], want);
-    assert_eq!((accepted.chunk, accepted.epoch), (Some(chunk.head.id), bench.epoch));
+    assert_eq!(
+        (accepted.chunk, accepted.epoch),
+        (Some(chunk.head.id), bench.epoch)
+    );
     assert_eq!(bench.guard.guard_state(0, 30.0).lease, Some(task()));
 }

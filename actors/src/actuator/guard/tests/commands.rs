@@ -22,17 +22,57 @@ fn every_command_of_an_old_epoch_is_refused_and_counted() {
         let pose = vec![];
         let now_ns = bench.now_ns;
         let guard = &mut bench.guard;
-        let grant = Lease::Grant { epoch, task: task(), attempt: 1, ttl_ms: TTL_MS };
+        let grant = Lease::Grant {
+            epoch,
+            task: task(),
+            attempt: 1,
+            ttl_ms: TTL_MS,
+        };
         assert!(!guard.lease(&grant, now_ns).done);
-        assert!(!guard.rearm(&Rearm { epoch, by: by(), expected_pose: pose.clone() }, now_ns).done);
-        assert!(!guard.resume(&Resume { epoch, by: by(), expected_pose: pose }, now_ns).done);
+        assert!(
+            !guard
+                .rearm(
+                    &Rearm {
+                        epoch,
+                        by: by(),
+                        expected_pose: pose.clone()
+                    },
+                    now_ns
+                )
+                .done
+        );
+        assert!(
+            !guard
+                .resume(
+                    &Resume {
+                        epoch,
+                        by: by(),
+                        expected_pose: pose
+                    },
+                    now_ns
+                )
+                .done
+        );
         assert!(!guard.reset(&Reset { epoch, by: by() }, now_ns).done);
-        assert_eq!((bench.guard.counters.old_epochs, bench.state()), (before.0 + 4, before.1));
+        assert_eq!(
+            (bench.guard.counters.old_epochs, bench.state()),
+            (before.0 + 4, before.1)
+        );
     }
     let before = bench.guard.counters.old_epochs;
     for epoch in [0, bench.epoch - 1, bench.epoch + 1] {
-        assert!(!bench.guard.lease(&Lease::Renew { epoch }, bench.now_ns).done);
-        assert!(!bench.guard.lease(&Lease::Release { epoch }, bench.now_ns).done);
+        assert!(
+            !bench
+                .guard
+                .lease(&Lease::Renew { epoch }, bench.now_ns)
+                .done
+        );
+        assert!(
+            !bench
+                .guard
+                .lease(&Lease::Release { epoch }, bench.now_ns)
+                .done
+        );
     }
     assert_eq!(bench.guard.counters.old_epochs, before + 6);
     assert_eq!(bench.guard.guard_state(0, 0.0).epoch, bench.epoch);
@@ -47,7 +87,12 @@ fn one_task_at_a_time_has_the_cell() {
     assert!(bench.release().done);
     bench.epoch += 1;
     assert!(bench.grant().done);
-    let too_long = Lease::Grant { epoch: 99, task: task(), attempt: 1, ttl_ms: 10_001 };
+    let too_long = Lease::Grant {
+        epoch: 99,
+        task: task(),
+        attempt: 1,
+        ttl_ms: 10_001,
+    };
     let mut bench = Bench::new();
     assert!(bench.rearm().done);
     assert!(!bench.guard.lease(&too_long, bench.now_ns).done);
@@ -75,7 +120,11 @@ fn a_pause_holds_until_a_resume_with_a_new_epoch_at_the_same_pose() {
     let pose = bench.measured.position.clone();
     let off_by = |deg: f64| vec![pose[0] + deg.to_radians(), pose[1], pose[2]];
     let epoch = bench.epoch;
-    let old = Resume { epoch, by: by(), expected_pose: pose.clone() };
+    let old = Resume {
+        epoch,
+        by: by(),
+        expected_pose: pose.clone(),
+    };
     assert!(!bench.guard.resume(&old, bench.now_ns).done);
     assert!(!bench.resume_at(&off_by(2.01)).done && !bench.resume_at(&[]).done);
     assert!(!bench.resume_at(&pose[..2]).done && !bench.resume_at(&[f64::NAN; 3]).done);
@@ -112,7 +161,9 @@ fn nothing_to_pause_is_said_so() {
 #[test]
 fn stopped_needs_a_rearm_at_the_expected_pose() {
     let mut bench = Bench::running(Strategy::Naive);
-    bench.guard.died(vlad_wire::id::Role::Brain, super::SESSION, bench.now_ns);
+    bench
+        .guard
+        .died(vlad_wire::id::Role::Brain, super::SESSION, bench.now_ns);
     bench.until_stopped();
     let stopped = bench.state();
     assert!(bench.send(Strategy::Naive).is_none());
@@ -121,13 +172,21 @@ fn stopped_needs_a_rearm_at_the_expected_pose() {
     let mut pose = bench.measured.position.clone();
     pose[1] += 3_f64.to_radians();
     bench.epoch += 1;
-    let elsewhere = Rearm { epoch: bench.epoch, by: by(), expected_pose: pose };
+    let elsewhere = Rearm {
+        epoch: bench.epoch,
+        by: by(),
+        expected_pose: pose,
+    };
     assert!(!bench.guard.rearm(&elsewhere, bench.now_ns).done);
     bench.millis(5000);
     assert_eq!(bench.state(), stopped);
     bench.epoch += 1;
     let expected_pose = bench.measured.position.clone();
-    let here = Rearm { epoch: bench.epoch, by: by(), expected_pose };
+    let here = Rearm {
+        epoch: bench.epoch,
+        by: by(),
+        expected_pose,
+    };
     assert!(bench.guard.rearm(&here, bench.now_ns).done);
     assert_eq!(bench.state(), (Mode::Armed, Reason::Rearmed));
     // The old lease died with the stop.
@@ -139,7 +198,9 @@ fn stopped_needs_a_rearm_at_the_expected_pose() {
 fn a_stopping_guard_cannot_be_rearmed() {
     let mut bench = Bench::running(Strategy::Naive);
     bench.keep_running(10);
-    bench.guard.died(vlad_wire::id::Role::Brain, super::SESSION, bench.now_ns);
+    bench
+        .guard
+        .died(vlad_wire::id::Role::Brain, super::SESSION, bench.now_ns);
     assert_eq!(bench.state().0, Mode::Stopping);
     assert!(!bench.rearm().done);
 }
@@ -185,7 +246,10 @@ fn a_robot_that_moves_is_not_reset() {
     // Somebody pushes the arm.
     bench.measured.velocity[1] = 0.3;
     let moving = bench.measured.clone();
-    let beat = super::Beat { scheduled_ns: bench.now_ns, now_ns: bench.now_ns };
+    let beat = super::Beat {
+        scheduled_ns: bench.now_ns,
+        now_ns: bench.now_ns,
+    };
     bench.guard.servo(beat, Some(&moving));
     assert!(!bench.reset().done);
     bench.step();
@@ -199,7 +263,11 @@ fn an_estop_latches_from_every_mode_and_a_fault_stays_a_fault() {
     let mut held = Bench::running(Strategy::Naive);
     assert!(held.release().done);
     let mut stopped = Bench::running(Strategy::Naive);
-    stopped.guard.died(vlad_wire::id::Role::ActionExpert, super::SESSION, stopped.now_ns);
+    stopped.guard.died(
+        vlad_wire::id::Role::ActionExpert,
+        super::SESSION,
+        stopped.now_ns,
+    );
     for bench in [&mut disarmed, &mut held, &mut stopped] {
         estop(bench);
         assert_eq!(bench.state(), (Mode::Estopped, Reason::EmergencyStop));
@@ -218,7 +286,11 @@ fn notices_are_bounded_and_say_what_happened() {
     }
     let (notices, changed) = bench.guard.take_notices();
     assert_eq!((notices.len(), changed), (32, false));
-    assert!(notices.iter().all(|notice| notice.kind == "chunk_refused" && notice.chunk.is_some()));
+    assert!(
+        notices
+            .iter()
+            .all(|notice| notice.kind == "chunk_refused" && notice.chunk.is_some())
+    );
     assert_eq!(bench.guard.counters.wrong_identity, 100);
     bench.send(Strategy::Naive);
     assert!(bench.guard.take_notices().1);

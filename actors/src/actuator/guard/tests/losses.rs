@@ -12,16 +12,20 @@ use super::{Beat, Bench, HORIZON, SERVO_NS, SESSION, Voice, shape};
 
 #[test]
 fn the_death_of_brain_or_expert_stops_on_the_very_next_servo_tick() {
-    for (role, reason) in
-        [(Role::Brain, Reason::BrainLost), (Role::ActionExpert, Reason::ExpertLost)]
-    {
+    for (role, reason) in [
+        (Role::Brain, Reason::BrainLost),
+        (Role::ActionExpert, Reason::ExpertLost),
+    ] {
         let mut bench = Bench::running(Strategy::Naive);
         bench.steps(3);
         let before = bench.guard.velocity[0].abs();
         bench.guard.died(role, SESSION, bench.now_ns);
         let executed = bench.step();
         assert_eq!((executed.mode, bench.state().1), (Mode::Stopping, reason));
-        assert_eq!((executed.source, executed.flags & flag::STOP), (Source::Hold, flag::STOP));
+        assert_eq!(
+            (executed.source, executed.flags & flag::STOP),
+            (Source::Hold, flag::STOP)
+        );
         assert!(bench.guard.velocity[0].abs() < before);
         assert!(bench.guard.buffer.is_empty());
         bench.until_stopped();
@@ -94,8 +98,14 @@ fn a_stop_is_as_short_as_its_closed_form() {
             steps += 1.0;
         }
         let distance = (bench.guard.command_now()[0] - from).abs();
-        assert!(steps <= (speed / (a * dt_s)).ceil() + 2.0, "{steps} steps from {speed}");
-        assert!(distance <= speed * speed / (2.0 * a) + speed * dt_s, "{distance} from {speed}");
+        assert!(
+            steps <= (speed / (a * dt_s)).ceil() + 2.0,
+            "{steps} steps from {speed}"
+        );
+        assert!(
+            distance <= speed * speed / (2.0 * a) + speed * dt_s,
+            "{distance} from {speed}"
+        );
         bench.step();
         assert_eq!(bench.state(), (Mode::Stopped, Reason::BrainLost));
     }
@@ -107,7 +117,10 @@ const SERVO_NS_S: f64 = 4_166_667.0 / 1e9;
 fn a_robot_that_cannot_be_read_stops() {
     let mut bench = Bench::running(Strategy::Naive);
     bench.now_ns += SERVO_NS;
-    let beat = Beat { scheduled_ns: bench.now_ns, now_ns: bench.now_ns };
+    let beat = Beat {
+        scheduled_ns: bench.now_ns,
+        now_ns: bench.now_ns,
+    };
     let executed = bench.guard.servo(beat, None);
     assert_eq!(executed.mode, Mode::Stopping);
     bench.until_stopped();
@@ -122,7 +135,10 @@ fn a_measurement_that_is_no_number_is_a_robot_that_cannot_be_read() {
         bench.follow();
         bench.measured.velocity[1] = velocity;
         bench.now_ns += SERVO_NS;
-        let beat = Beat { scheduled_ns: bench.now_ns, now_ns: bench.now_ns };
+        let beat = Beat {
+            scheduled_ns: bench.now_ns,
+            now_ns: bench.now_ns,
+        };
         let bad = bench.measured.clone();
         bench.guard.servo(beat, Some(&bad));
         // Arming takes the measured pose as command: it must be one that can be commanded.
@@ -146,11 +162,20 @@ fn lateness_stops_only_when_it_repeats() {
     let mut bench = Bench::running(Strategy::Naive);
     let late = |bench: &mut Bench, by_ns: u64| {
         bench.now_ns += SERVO_NS;
-        let beat = Beat { scheduled_ns: bench.now_ns, now_ns: bench.now_ns + by_ns };
+        let beat = Beat {
+            scheduled_ns: bench.now_ns,
+            now_ns: bench.now_ns + by_ns,
+        };
         bench.guard.servo(beat, Some(&bench.measured.clone()));
         bench.follow();
     };
-    for by_ns in [SERVO_NS + 1, SERVO_NS + 1, SERVO_NS, SERVO_NS + 1, SERVO_NS + 1] {
+    for by_ns in [
+        SERVO_NS + 1,
+        SERVO_NS + 1,
+        SERVO_NS,
+        SERVO_NS + 1,
+        SERVO_NS + 1,
+    ] {
         late(&mut bench, by_ns);
     }
     assert_eq!(bench.state().0, Mode::Running);

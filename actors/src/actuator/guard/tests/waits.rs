@@ -40,9 +40,14 @@ fn every_action_of_a_chunk_is_played_before_the_gap() {
     bench.in_flight = true;
     let first = bench.send(Strategy::Sync).unwrap();
     let executed = bench.ticks(u64::from(HORIZON) + 2);
-    let mut played: Vec<_> = executed.iter().filter_map(|e| Some((e.tick, e.index?))).collect();
+    let mut played: Vec<_> = executed
+        .iter()
+        .filter_map(|e| Some((e.tick, e.index?)))
+        .collect();
     played.dedup();
-    let want: Vec<_> = (0..HORIZON).map(|index| (first + i64::from(index), index)).collect();
+    let want: Vec<_> = (0..HORIZON)
+        .map(|index| (first + i64::from(index), index))
+        .collect();
     assert_eq!(played, want);
     assert_eq!(bench.state(), THINKING);
     assert_eq!(bench.guard.counters.stalled, 0);
@@ -73,7 +78,11 @@ fn a_gap_that_nobody_planned_brakes_for_a_tick_and_stops_in_the_second() {
         assert_eq!(bench.state(), PLAYING);
         let executed = bench.ticks(1);
         assert_eq!(bench.state(), PLAYING);
-        assert!(executed.iter().all(|e| e.flags & flag::STOP != 0 && e.source == Source::Hold));
+        assert!(
+            executed
+                .iter()
+                .all(|e| e.flags & flag::STOP != 0 && e.source == Source::Hold)
+        );
         assert_eq!(bench.guard.counters.stalled, 1);
         bench.ticks(1);
         assert_eq!(bench.guard.counters.stalled, 2);
@@ -128,7 +137,12 @@ fn unfit_perception_holds_and_the_next_chunk_after_it_goes_on() {
 fn an_unfit_heartbeat_holds_on_the_very_next_servo_tick() {
     let mut bench = Bench::running(Strategy::Naive);
     bench.guard.challenged(bench.servo_tick);
-    bench.say(vlad_wire::id::Role::Perception, super::SESSION, Voice::Unfit, None);
+    bench.say(
+        vlad_wire::id::Role::Perception,
+        super::SESSION,
+        Voice::Unfit,
+        None,
+    );
     assert_eq!(bench.state(), PLAYING);
     bench.step();
     assert_eq!(bench.state(), BLIND);
@@ -205,7 +219,15 @@ fn a_lease_ends_with_its_time_and_not_before() {
     bench.renews = false;
     bench.millis(1900);
     assert!(bench.guard.lease.is_some());
-    assert!(bench.guard.lease(&vlad_wire::msg::command::Lease::Renew { epoch: bench.epoch }, bench.now_ns).done);
+    assert!(
+        bench
+            .guard
+            .lease(
+                &vlad_wire::msg::command::Lease::Renew { epoch: bench.epoch },
+                bench.now_ns
+            )
+            .done
+    );
     bench.millis(1990);
     assert!(bench.guard.lease.is_some());
     bench.millis(20);
@@ -249,7 +271,7 @@ fn a_lease_for_a_blind_cell_has_its_second_too() {
 #[test]
 fn a_hold_is_a_controlled_stop_from_full_speed() {
     let mut bench = Bench::leased();
-    let chunk = bench.chunk_along(Strategy::Naive, &[0.0, 0.5, 0.04], -0.05);
+    let chunk = bench.chunk_along(Strategy::Naive, &[0.0, 0.5, 0.04], -0.045);
     assert!(bench.guard.chunk(&chunk, bench.now_ns).is_some());
     bench.ticks(10);
     let speed = bench.guard.velocity[0].abs();

@@ -1,0 +1,30 @@
+//! Stories with the real binary, real processes and real sockets.
+//!
+//! Each module tells one story; a test waits for events and states, and asserts orders and counts,
+//! never wall-clock times. [`support`] starts daemons on folders and ports of their own, at most two
+//! at a time: more would be late on a machine of two cores.
+//!
+//! | module | story |
+//! |---|---|
+//! | [`daemon`] | a task from the post to the browsable episode, over a restart |
+//! | [`three_processes`] | brain, expert and the rest; one of them dies in mid-motion |
+//! | [`operator`] | e-stop, reset, rearm and cancel in mid-motion |
+//! | [`restart`] | `kill -9` of the whole daemon; what two daemons cannot share |
+//! | [`refusals`] | mutated configurations end with 78, file, key and reason |
+//! | [`cli`] | the client commands against a daemon |
+//! | [`abuse`] | each endpoint of the served API with what it must refuse |
+//! | [`malformed`] | bad bytes on each stream are dropped and counted |
+//! | [`page`] | the page in a browser |
+#![cfg(test)]
+#![forbid(unsafe_code)]
+
+mod abuse;
+mod cli;
+mod daemon;
+mod malformed;
+mod operator;
+mod page;
+mod refusals;
+mod restart;
+mod support;
+mod three_processes;

@@ -1,0 +1,161 @@
+//! Brain, action expert and the rest as three processes over the loopback.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::support::cell::Cell;
+use crate::support::events::Events;
+use crate::support::http::Server;
+use crate::support::process::{Process, data_in, run_args};
+use crate::support::{Places, TempDir, free_port, until};
+
+/// Which of the two dies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Brain,
+    Expert,
+}
+
+/// Three processes with the endpoints that join them.
+struct Fleet {
+    _places: Places,
+    dir: TempDir,
+    /// Where the rest and the brain listen.
+    endpoints: [String; 2],
+    starts: u32,
+    server: Server,
+    rest: Process,
+    brain: Process,
+    expert: Process,
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+impl Fleet {
+    fn start() -> Self {
+        let places = Places::take_all();
+        let dir = TempDir::new();
+        let endpoints = [free_port(), free_port()].map(|port| format!("tcp/127.0.0.1:{port}"));
+        let port = free_port();
+        let mut args = run_args(&data_in(&dir), port);
+        let roles = "--role gateway --role perception --role actuator --role recorder";
+        args.extend(words(&format!("{roles} --listen {}", endpoints[0])));
+        let rest = Process::spawn(&args, dir.path().join("rest.log"));
+        let brain = Self::spawn_brain(&endpoints, dir.path().join("brain.log"));
+        let expert = Self::spawn_expert(&endpoints, dir.path().join("expert.log"));
+        let server = Server::new(port);
+        let fleet = Self { _places: places, dir, endpoints, starts: 0, server, rest, brain, expert };
+        fleet.wait_ready();
+        fleet.cell().wait_mode("armed at start", |mode| mode == "armed");
+        fleet
+    }
+
+    fn spawn_brain([rest, own]: &[String; 2], log: PathBuf) -> Process {
+        Process::spawn(&words(&format!("run --role brain --listen {own} --connect {rest}")), log)
+    }
+
+    fn spawn_expert([rest, brain]: &[String; 2], log: PathBuf) -> Process {
+        let args = format!("run --role action-expert --connect {rest} --connect {brain}");
+        Process::spawn(&words(&args), log)
+    }
+
+    fn cell(&self) -> Cell<'_> {
+        Cell::new(&self.server)
+    }
+
+    fn wait_ready(&self) {
+        until("all three are ready", || (self.server.try_get("/readyz")?.status == 200).then_some(()));
+    }
+
+    fn kill(&mut self, victim: Victim) {
+        match victim {
+            Victim::Brain => self.brain.kill(),
+            Victim::Expert => self.expert.kill(),
+        }
+    }
+
+    fn start_again(&mut self, victim: Victim) {
+        self.starts += 1;
+        let log = self.dir.path().join(format!("again-{}.log", self.starts));
+        match victim {
+            Victim::Brain => self.brain = Self::spawn_brain(&self.endpoints, log),
+            Victim::Expert => self.expert = Self::spawn_expert(&self.endpoints, log),
+        }
+    }
+
+    /// Ends all three; each of them with 0.
+    fn term(mut self) {
+        for process in [&mut self.rest, &mut self.expert, &mut self.brain] {
+            assert_eq!(process.term(), 0, "a clean end");
+        }
+    }
+}
+
+/// Gives the chunks that lines with `word` name.
+fn chunks_in(log: &str, word: &str) -> BTreeSet<String> {
+    let lines = log.lines().filter(|line| line.contains(word));
+    let chunk = |line: &str| {
+        let (_, rest) = line.split_once(" chunk=")?;
+        Some(rest.split_whitespace().next()?.trim_matches('"').to_owned())
+    };
+    lines.filter_map(chunk).collect()
+}
+
+/// The story of a death in mid-motion, from the stop to the next good task.
+fn dies_and_comes_back(victim: Victim, role: &str, reason: &str) {
+    let mut fleet = Fleet::start();
+    fleet.cell().does("put the red block in the left tray");
+    let sent = chunks_in(&fleet.expert.log(), "chunk sent");
+    let accepted = chunks_in(&fleet.rest.log(), "chunk_accepted");
+    assert!(!accepted.is_empty() && accepted.is_subset(&sent), "{accepted:?} of {sent:?}");
+
+    let mut events = Events::follow(&fleet.server);
+    let task = fleet.cell().submit("put the green block in the left tray").id;
+    fleet.cell().wait_motion();
+    fleet.kill(victim);
+    events.wait_modes(&["running", "stopping", "stopped"]);
+    let stopped = fleet.cell().show();
+    let state = (&stopped["mode"], &stopped["reason"]["name"]);
+    assert_eq!(state, (&json!("stopped"), &json!(reason)), "{:#?}", events.texts());
+    let path = format!("/v1/tasks/{task}");
+    until("the task is interrupted", || {
+        (fleet.server.get(&path).json(200)["state"] == "interrupted").then_some(())
+    });
+    until("readiness names the dead", || {
+        let ready = fleet.server.get("/readyz");
+        (ready.status == 503 && ready.problem(503)["missing"].to_string().contains(role)).then_some(())
+    });
+    fleet.cell().demand_still();
+
+    fleet.start_again(victim);
+    fleet.wait_ready();
+    fleet.cell().demand_still();
+    assert_eq!(fleet.cell().mode(), "stopped", "it waits for a person");
+    assert_eq!(fleet.server.get(&path).json(200)["state"], "interrupted");
+    assert_eq!(fleet.cell().command("rearm").json(200)["mode"], "armed");
+    let (verb, body, end) = match victim {
+        Victim::Brain => {
+            let verdict = json!({ "result": "failed", "operator": "ada", "reason": "not moved" });
+            ("verdict", verdict, "failed")
+        }
+        Victim::Expert => ("cancel", json!({}), "cancelled"),
+    };
+    let ended = fleet.server.post(&format!("{path}/{verb}"), &body).json(200);
+    assert_eq!(ended["state"], end);
+    fleet.cell().does("put the blue block in the right tray");
+    fleet.term();
+}
+
+#[test]
+fn a_brain_that_dies_in_mid_motion_stops_the_robot_and_is_taken_back() {
+    dies_and_comes_back(Victim::Brain, "brain", "brain_lost");
+}
+
+#[test]
+fn an_expert_that_dies_in_mid_motion_stops_the_robot_and_is_taken_back() {
+    dies_and_comes_back(Victim::Expert, "action-expert", "expert_lost");
+}
