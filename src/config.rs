@@ -19,6 +19,7 @@ use layers::{Layer, Merged};
 pub mod layers;
 
 /// The shipped files, compiled in: the demo cell needs no other file.
+const DEFAULT_NAME: &str = "config/default.toml";
 const DEFAULT: &str = include_str!("../config/default.toml");
 const ROBOTS: &[(&str, &str)] = &[(
     "demo-dual-arm",
@@ -139,7 +140,7 @@ impl Config {
     /// [`ConfigError`] with layer, key and reason of the first thing that is wrong.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         let outer = outer_layers(sources)?;
-        let mut base = vec![Layer::parse("config/default.toml", DEFAULT)?];
+        let mut base = vec![Layer::parse(DEFAULT_NAME, DEFAULT)?];
         base.extend(outer.clone());
         let merged = Merged::new(base)?;
         let daemon: DaemonConfig = merged.section("daemon")?;
@@ -193,7 +194,7 @@ fn load_cell(name: &str, outer: &[Layer]) -> Result<(CellConfig, ExpertConfig), 
     without_robot.extend_from_slice(outer);
     let robot: String = Merged::new(without_robot)?.value("cell.robot")?;
     let mut layers = vec![
-        Layer::parse("config/default.toml", DEFAULT)?,
+        Layer::parse(DEFAULT_NAME, DEFAULT)?,
         find(&robot, "robots", ROBOTS)?,
         cell_layer,
     ];
@@ -241,8 +242,13 @@ fn check_sections(merged: &Merged, everything: &Everything) -> Result<(), Config
         return Err(merged.error(&format!("{section}.{field}"), problem));
     }
     if everything.guard.think_timeout_ms <= everything.expert.context_timeout_ms {
-        let problem = "must lie below guard.think_timeout_ms, so that a lost one is asked again";
-        return Err(merged.error("expert.context_timeout_ms", problem));
+        let why = "so that a lost context is asked for again";
+        let below = format!("must lie below guard.think_timeout_ms, {why}");
+        let below = merged.error("expert.context_timeout_ms", &below);
+        let above = format!("must lie above expert.context_timeout_ms, {why}");
+        let above = merged.error("guard.think_timeout_ms", &above);
+        // Whoever changed one of the two is told of that one.
+        return Err(if below.layer == DEFAULT_NAME { above } else { below });
     }
     Ok(())
 }

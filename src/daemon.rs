@@ -43,6 +43,7 @@ const RUNTIME_THREADS: usize = 2;
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     let config = Config::load(&sources(arguments)).context("the configuration is refused")?;
     let roles = which_roles(arguments)?;
+    check_endpoints(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .enable_all()
@@ -177,6 +178,23 @@ fn which_roles(arguments: &RunArgs) -> Result<Vec<Role>, ConfigError> {
         });
     }
     Ok(roles)
+}
+
+/// Refuses endpoints of the bus before anything is made.
+fn check_endpoints(arguments: &RunArgs) -> Result<(), ConfigError> {
+    let flags = [
+        ("--listen", arguments.listen.as_slice()),
+        ("--connect", &arguments.connect),
+    ];
+    for (flag, endpoints) in flags {
+        let config = ZenohConfig { listen: endpoints.to_vec(), connect: Vec::new() };
+        config.check().map_err(|error| ConfigError {
+            layer: flag.to_owned(),
+            key: "-".to_owned(),
+            problem: error.to_string(),
+        })?;
+    }
+    Ok(())
 }
 
 fn storage(

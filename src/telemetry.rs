@@ -5,16 +5,22 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
+use crate::config::ConfigError;
+
 /// What is logged when nobody says otherwise: our facts, and what libraries warn of.
 const FILTER: &str = "info,zenoh=warn,zenoh_transport=error,zenoh_link_commons=warn";
 
 /// Begins to log. `filter` is `--log`.
 ///
 /// # Errors
-/// The filter cannot be read.
+/// [`ConfigError`] if the filter cannot be read.
 pub fn start(filter: Option<&str>) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter.unwrap_or(FILTER))
-        .map_err(|error| anyhow::anyhow!("--log: {error}"))?;
+    let filter = filter.unwrap_or(FILTER);
+    let filter = EnvFilter::try_new(filter).map_err(|error| ConfigError {
+        layer: "--log".to_owned(),
+        key: filter.to_owned(),
+        problem: format!("is no filter such as info or vlad_actors=debug,warn: {error}"),
+    })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -2,7 +2,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | in | `accepted`, `joints`, `task` (newest), `context/{part}` |
+//! | in | `accepted`, `joints`, `task` (newest), `context/{part}`, `event` |
 //! | out | `request`, `chunk`, `alive/action-expert` with the decision under way, `event` |
 //! | period | 5 ms; woken by contexts and by the guard's buffer |
 //! | fails safe | nothing to decide on: asks nothing; the guard stops by itself |
@@ -34,9 +34,10 @@ use vlad_wire::msg::sense::JointState;
 use vlad_wire::msg::task::{ActiveTask, TaskNow};
 use vlad_wire::msg::think::{Chunk, ChunkHead, Digest, Strategy, ThinkRequest};
 use vlad_wire::robot_type::RobotType;
-use vlad_wire::stream::{AcceptedTargets, Chunks, Contexts, Joints, Requests, Tasks};
+use vlad_wire::stream::{AcceptedTargets, Chunks, Contexts, Events, Joints, Requests, Tasks};
 use vlad_wire::text::{Name, Note};
 
+use crate::actuator::guard::CHUNK_REFUSED;
 use crate::brain::Placement;
 use crate::herald::{Herald, Saying};
 use crate::pulse::{Condition, Pulse};
@@ -143,6 +144,7 @@ struct CellExpert {
     joints: Subscriber<Joints>,
     tasks: Subscriber<Tasks>,
     contexts: Subscriber<Contexts>,
+    events: Subscriber<Events>,
     requests: Publisher<Requests>,
     chunks: Publisher<Chunks>,
     assembly: Assembly,
@@ -284,6 +286,7 @@ impl CellExpert {
             joints: bus.subscriber(cell, "", None)?,
             tasks: bus.subscriber(cell, "", None)?,
             contexts: bus.subscriber(cell, "*", Some(waker.clone()))?,
+            events: bus.subscriber(cell, "", None)?,
             requests: bus.publisher(cell, "")?,
             chunks: bus.publisher(cell, "")?,
             assembly: Assembly::default(),
@@ -324,9 +327,23 @@ impl CellExpert {
                 self.context = Some(context);
             }
         }
-        if let (Phase::Settling { chunk, .. }, Some(buffer)) = (&self.phase, &self.buffer)
-            && buffer.chunk == Some(*chunk)
-        {
+        self.settle();
+    }
+
+    /// Follows what became of the chunk that was sent: accepted by the buffer, refused by an event.
+    fn settle(&mut self) {
+        let accepted = self.buffer.as_ref().and_then(|buffer| buffer.chunk);
+        while let Some(event) = self.events.try_next() {
+            let refused = event.kind.as_str() == CHUNK_REFUSED;
+            if refused
+                && matches!(self.phase, Phase::Settling { chunk, .. } if event.chunk == Some(chunk))
+            {
+                self.phase = Phase::Idle {
+                    not_before_ns: event.at_ns,
+                };
+            }
+        }
+        if matches!(self.phase, Phase::Settling { chunk, .. } if accepted == Some(chunk)) {
             self.phase = Phase::Idle { not_before_ns: 0 };
         }
     }

@@ -137,7 +137,7 @@ impl Gateway {
                     drop(reply.send(result));
                 }
                 Order::Show(id, reply) => {
-                    drop(reply.send(self.store.get(&id).map_err(store_error)))
+                    drop(reply.send(self.store.get(&id).map_err(store_error)));
                 }
                 Order::List(query, reply) => {
                     let filter = TaskFilter {

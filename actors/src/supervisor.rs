@@ -231,3 +231,109 @@ impl State {
         drop(self.events.try_send(event));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use vlad_bus::waker::Waker;
+    use vlad_wire::clock::SystemClock;
+
+    use super::*;
+    use crate::role::{Core, CoreError};
+
+    /// Dies at its first step, by a panic or by an error, until it was started `lives` times.
+    struct Mortal {
+        dies: bool,
+        by_panic: bool,
+    }
+
+    impl Core for Mortal {
+        fn step(&mut self, _: u64) -> Result<(), CoreError> {
+            match (self.dies, self.by_panic) {
+                (false, _) => Ok(()),
+                (true, false) => Err(CoreError::Failed("no camera".to_owned())),
+                (true, true) => std::panic::panic_any("a bug"),
+            }
+        }
+    }
+
+    fn spec(role: Role, deaths: u64, by_panic: bool) -> (RoleSpec, Arc<AtomicU64>) {
+        let starts = Arc::new(AtomicU64::new(0));
+        let counted = starts.clone();
+        let factory: crate::role::Factory = Arc::new(move |_| {
+            let dies = counted.fetch_add(1, Ordering::AcqRel) < deaths;
+            Ok(Box::new(Mortal { dies, by_panic }))
+        });
+        let period = Duration::from_millis(1);
+        let clock = Arc::new(SystemClock);
+        (
+            RoleSpec {
+                role,
+                factory,
+                waker: Waker::new(),
+                period,
+                clock,
+            },
+            starts,
+        )
+    }
+
+    async fn supervise(roles: Vec<RoleSpec>) -> (Supervision, mpsc::Receiver<SupervisorEvent>) {
+        let (events, inbox) = mpsc::channel(64);
+        let clock = Arc::new(SystemClock);
+        let supervision = Supervision::start(Arguments {
+            roles,
+            clock,
+            events,
+        })
+        .await
+        .unwrap();
+        (supervision, inbox)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_role_that_dies_is_restarted_until_it_lives() {
+        for by_panic in [false, true] {
+            let (mortal, starts) = spec(Role::Brain, 2, by_panic);
+            let (healthy, healthy_starts) = spec(Role::Recorder, 0, false);
+            let (supervision, mut events) = supervise(vec![mortal, healthy]).await;
+            for _ in 0..2 {
+                let event = events.recv().await.unwrap();
+                assert!(
+                    matches!(event, SupervisorEvent::Restarting(Role::Brain, _)),
+                    "{event:?}"
+                );
+            }
+            while starts.load(Ordering::Acquire) < 3 {
+                tokio::task::yield_now().await;
+            }
+            assert!(supervision.stop_roles(&[Role::Recorder]));
+            assert_eq!(
+                events.recv().await,
+                Some(SupervisorEvent::Stopped(Role::Recorder))
+            );
+            assert_eq!(starts.load(Ordering::Acquire), 3);
+            assert_eq!(
+                healthy_starts.load(Ordering::Acquire),
+                1,
+                "its death is its own"
+            );
+            supervision.end().await.unwrap();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_role_that_never_lives_is_given_up() {
+        let (mortal, starts) = spec(Role::ActionExpert, u64::MAX, false);
+        let (supervision, mut events) = supervise(vec![mortal]).await;
+        let mut restarts = 0;
+        while let SupervisorEvent::Restarting(..) = events.recv().await.unwrap() {
+            restarts += 1;
+        }
+        assert_eq!(restarts, RESTARTS_MAX, "then it is given up");
+        assert_eq!(starts.load(Ordering::Acquire), 6);
+        supervision.end().await.unwrap();
+    }
+}

@@ -203,7 +203,19 @@ fn collect_leaves(key: &str, value: &Value, leaves: &mut Vec<(String, String)>) 
                 collect_leaves(&format!("{key}[{idx}]"), value, leaves);
             }
         }
-        ValueKind::String(text) => leaves.push((key.to_owned(), format!("{text:?}"))),
-        _ => leaves.push((key.to_owned(), value.to_string())),
+        _ => leaves.push((key.to_owned(), toml_text(value))),
+    }
+}
+
+/// Gives a value as TOML would have it.
+fn toml_text(value: &Value) -> String {
+    match &value.kind {
+        ValueKind::String(text) => format!("{text:?}"),
+        ValueKind::Float(x) => format!("{x:?}"),
+        ValueKind::Array(list) => {
+            let items: Vec<_> = list.iter().map(toml_text).collect();
+            format!("[{}]", items.join(", "))
+        }
+        _ => value.to_string(),
     }
 }

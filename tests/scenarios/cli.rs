@@ -52,6 +52,7 @@ fn the_commands_do_a_task_and_show_it() {
     assert!(status.contains("scripted") && status.contains("action-expert"), "{status}");
     let by = ["--operator", "ada", "--reason", "a story"];
     assert_eq!(document(&daemon, &["cell", "estop"])["mode"], "estopped");
+    daemon.cell().wait_mode("it is shown", |mode| mode == "estopped");
     assert_eq!(document(&daemon, &["cell", "status", "demo"])["mode"], "estopped");
     let refused = client(&daemon, &[&["cell", "rearm"], &by[..]].concat());
     assert_eq!(refused.code, 1, "{}", refused.out);

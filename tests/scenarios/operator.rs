@@ -50,7 +50,7 @@ fn an_estop_in_mid_motion_latches_until_a_named_reset() {
 
     reset(cell);
     waiting.demand_stays("queued");
-    assert_eq!(cell.mode(), "disarmed");
+    cell.wait_mode("it is shown", |mode| mode == "disarmed");
     assert_eq!(cell.command("rearm").json(200)["mode"], "armed");
     assert_eq!(waiting.wait_end()["state"], "succeeded");
     events.wait_modes(&["disarmed", "armed", "running"]);

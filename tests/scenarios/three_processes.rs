@@ -100,7 +100,8 @@ fn chunks_in(log: &str, word: &str) -> BTreeSet<String> {
     let lines = log.lines().filter(|line| line.contains(word));
     let chunk = |line: &str| {
         let (_, rest) = line.split_once(" chunk=")?;
-        Some(rest.split_whitespace().next()?.trim_matches('"').to_owned())
+        let id = rest.trim_start_matches('"').split(|c: char| !c.is_ascii_alphanumeric());
+        id.map(str::to_owned).next()
     };
     lines.filter_map(chunk).collect()
 }

@@ -52,25 +52,20 @@ const KINDS: [RecordKind; 11] = [
     RecordKind::Task,
 ];
 
-#[test]
-fn a_submitted_task_is_done_and_its_episode_is_whole() {
-    let folder = Folder::new("whole");
-    let mut run = Run::new(&Options::default());
-    let (bus, clock) = (run.stepped.bus().clone(), run.stepped.clock());
-    let mut store = TaskStore::open(&folder.0, clock.clone()).unwrap();
-    let submission = Submission {
+fn submission(run: &Run) -> Submission {
+    Submission {
         cell: run.config.cell.name.clone(),
         instruction: Instruction::new("put the red block in the left tray").unwrap(),
         max_duration_s: 60,
         labels: BTreeMap::new(),
-    };
-    let task = store
-        .submit(&submission, None, &Note::cleaned("test"))
-        .unwrap()
-        .record;
-    let episodes = EpisodeStore::open(&folder.0).unwrap();
+    }
+}
+
+/// Adds the gateway and the recorder to a run.
+fn add_keepers(run: &mut Run, store: TaskStore, episodes: EpisodeStore) {
+    let (bus, clock) = (run.stepped.bus().clone(), run.stepped.clock());
     let waker = Waker::new();
-    let (_desk, server) = desk(waker.clone());
+    let (_, server) = desk(waker.clone());
     let spec = CellSpec {
         id: run.config.cell.name.clone(),
         robot: run.config.robot.clone(),
@@ -85,18 +80,26 @@ fn a_submitted_task_is_done_and_its_episode_is_whole() {
         armed_once: Arc::new(AtomicBool::new(false)),
         session: 5,
     };
-    run.stepped
-        .add(Box::new(Gateway::new(&bus, &clock, &waker, parts).unwrap()));
+    run.stepped.add(Box::new(Gateway::new(&bus, &clock, &waker, parts).unwrap()));
     let parts = RecorderParts {
         cell: run.config.cell.name.clone(),
-        store: episodes.clone(),
+        store: episodes,
         config_hash: Digest::default(),
         session: 6,
     };
-    run.stepped
-        .add(Box::new(Recorder::new(&bus, &clock, parts).unwrap()));
+    run.stepped.add(Box::new(Recorder::new(&bus, &clock, parts).unwrap()));
+}
 
-    let reader = TaskStore::open(&folder.0, clock).unwrap();
+#[test]
+fn a_submitted_task_is_done_and_its_episode_is_whole() {
+    let folder = Folder::new("whole");
+    let mut run = Run::new(&Options::default());
+    let mut store = TaskStore::open(&folder.0, run.stepped.clock()).unwrap();
+    let task = store.submit(&submission(&run), None, &Note::cleaned("test")).unwrap().record;
+    let episodes = EpisodeStore::open(&folder.0).unwrap();
+    add_keepers(&mut run, store, episodes.clone());
+
+    let reader = TaskStore::open(&folder.0, run.stepped.clock()).unwrap();
     let mut ended = false;
     // Half a minute of virtual time, looked at ten times a second.
     for _ in 0..300 {
@@ -104,36 +107,20 @@ fn a_submitted_task_is_done_and_its_episode_is_whole() {
             run.stepped.step().unwrap();
         }
         ended |= reader.get(&task.id).unwrap().state.terminal();
-        let summary = ended
-            .then(|| episodes.list(None, 10).unwrap().items.pop())
-            .flatten();
+        let summary = ended.then(|| episodes.list(None, 10).unwrap().items.pop()).flatten();
         if summary.is_some_and(|summary| summary.ending.is_some()) {
             break;
         }
     }
     let task = reader.get(&task.id).unwrap();
-    assert_eq!(
-        (task.state, task.attempt),
-        (TaskState::Succeeded, 1),
-        "{:?}",
-        task.reason
-    );
-    assert!(
-        reader.intent(&task.id, 1).unwrap().is_some(),
-        "no motion without an intent"
-    );
+    assert_eq!((task.state, task.attempt), (TaskState::Succeeded, 1), "{:?}", task.reason);
+    assert!(reader.intent(&task.id, 1).unwrap().is_some(), "no motion without an intent");
     let summary = episodes.get(&task.episode().unwrap()).unwrap();
-    assert_eq!(
-        summary.ending.as_ref().unwrap().outcome.as_str(),
-        "succeeded"
-    );
+    assert_eq!(summary.ending.as_ref().unwrap().outcome.as_str(), "succeeded");
     for kind in KINDS {
         assert!(summary.counts.contains_key(&kind), "{kind} is not logged");
     }
-    assert_eq!(
-        summary.counts[&RecordKind::Chunk],
-        summary.counts[&RecordKind::Context]
-    );
+    assert_eq!(summary.counts[&RecordKind::Chunk], summary.counts[&RecordKind::Context]);
     assert_eq!(summary.views.len(), 3);
     for view in summary.views.values() {
         assert_eq!(view.context_frames, summary.counts[&RecordKind::Context]);

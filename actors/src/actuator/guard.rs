@@ -33,6 +33,8 @@ const STILL_RAD_S: f64 = 0.02;
 const STILL_M_S: f64 = 0.02;
 /// Missing ticks in a row that end motion (reference B.5).
 const MISSING_MAX: u32 = 2;
+/// Kind of the event that says that a chunk was refused; the expert listens for it.
+pub const CHUNK_REFUSED: &str = "chunk_refused";
 /// Notices kept between two servo ticks; more are counted by the counters alone.
 const NOTICES_MAX: usize = 32;
 

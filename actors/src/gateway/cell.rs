@@ -182,7 +182,7 @@ impl CellGate {
 
     fn follow_task(&mut self, store: &mut TaskStore, now_ns: u64) -> Result<(), TaskStoreError> {
         match std::mem::replace(&mut self.holding, Holding::Free) {
-            Holding::Free => self.begin(store),
+            Holding::Free => self.begin(store, now_ns),
             Holding::Granting { task, answer } => self.follow_grant(store, task, answer, now_ns),
             Holding::Held(held) => self.follow_held(store, held, now_ns),
             Holding::Releasing { task, answer } => self.follow_release(store, task, answer, now_ns),
@@ -190,8 +190,8 @@ impl CellGate {
     }
 
     /// Gives the cell to the next task, if it can take one.
-    fn begin(&mut self, store: &mut TaskStore) -> Result<(), TaskStoreError> {
-        if self.finishing || !self.free() {
+    fn begin(&mut self, store: &mut TaskStore, now_ns: u64) -> Result<(), TaskStoreError> {
+        if self.finishing || !self.free(now_ns) {
             return Ok(());
         }
         let queue = store.queue(&self.spec.id, 1)?;
@@ -503,16 +503,16 @@ impl CellGate {
     }
 
     /// Whether a task may have the cell now.
-    fn free(&self) -> bool {
+    fn free(&self, now_ns: u64) -> bool {
         self.ear.guard.as_ref().is_some_and(|guard| {
             let idle = guard.mode == Mode::Armed
                 || (guard.mode == Mode::Hold
                     && matches!(guard.reason, Reason::LeaseReleased | Reason::LeaseLost));
             idle && guard.lease.is_none()
-        }) && self.not_warm().is_empty()
+        }) && self.not_warm(now_ns).is_empty()
     }
 
-    fn not_warm(&self) -> Vec<Note> {
+    fn not_warm(&self, now_ns: u64) -> Vec<Note> {
         let needed = [
             Role::Actuator,
             Role::Perception,
@@ -523,6 +523,9 @@ impl CellGate {
             .into_iter()
             .filter_map(|role| match self.ear.alive.get(&role) {
                 None => Some(format!("{role} was not heard of")),
+                Some((_, at_ns)) if show::ALIVE_NS < now_ns.saturating_sub(*at_ns) => {
+                    Some(format!("{role} is silent"))
+                }
                 Some((alive, _)) => match &alive.fitness {
                     Fitness::Fit => None,
                     Fitness::Unfit(why) => Some(format!("{role}: {why}")),

@@ -226,7 +226,8 @@ fn from_hold(state: State, event: Event) -> State {
         {
             State::to(Mode::Hold, Reason::Thinking)
         }
-        Event::LeaseLost if state.reason != Reason::LeaseReleased => {
+        // A person's pause is left by that person's resume, or with its task.
+        Event::LeaseLost if !matches!(state.reason, Reason::LeaseReleased | Reason::Paused) => {
             State::to(Mode::Hold, Reason::LeaseLost)
         }
         Event::Pause if inside_task => State::to(Mode::Hold, Reason::Paused),

@@ -7,7 +7,7 @@ use vlad_wire::id::Tick;
 use vlad_wire::msg::health::Severity;
 use vlad_wire::msg::think::{Chunk, Start};
 
-use super::{Guard, Notice};
+use super::{CHUNK_REFUSED, Guard, Notice};
 
 /// Largest number that any slot of any robot may hold (E2).
 const MAGNITUDE_MAX: f32 = 1e3;
@@ -202,7 +202,7 @@ impl Guard {
             Refusal::Order | Refusal::Superseded => counters.superseded += 1,
         }
         self.notice(Notice {
-            kind: "chunk_refused",
+            kind: CHUNK_REFUSED,
             severity: Severity::Warn,
             text: refusal.text().to_owned(),
             advice: None,

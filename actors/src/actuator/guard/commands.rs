@@ -42,6 +42,10 @@ impl Guard {
                     expires_ns,
                 });
                 self.lineage = Lineage::default();
+                self.noted(
+                    "lease_granted",
+                    &format!("task {task}, try {attempt}, epoch {epoch}"),
+                );
                 self.apply(Event::LeaseGranted, now_ns);
                 self.answer(true, "granted")
             }
@@ -55,6 +59,7 @@ impl Guard {
             Lease::Release { epoch } => match self.lease {
                 Some(held) if held.epoch == epoch => {
                     self.lease = None;
+                    self.noted("lease_released", &format!("epoch {epoch}"));
                     self.apply(Event::LeaseReleased, now_ns);
                     self.answer(true, "released")
                 }
@@ -212,10 +217,15 @@ impl Guard {
     }
 
     fn signed(&mut self, kind: &'static str, by: &Signature) {
+        self.noted(kind, &format!("{}: {}", by.operator, by.reason));
+    }
+
+    /// Commands and their results are logged as events.
+    fn noted(&mut self, kind: &'static str, text: &str) {
         self.notice(Notice {
             kind,
             severity: Severity::Info,
-            text: format!("{}: {}", by.operator, by.reason),
+            text: text.to_owned(),
             advice: None,
             chunk: None,
         });

@@ -12,7 +12,7 @@ use crate::gateway::lease::Holding;
 use crate::gateway::view::{CameraView, CellView, FrameView, JointView, RoleView};
 
 /// Age at which a heartbeat is no longer fresh for people; not a safety function.
-const ALIVE_NS: u64 = SECOND;
+pub(super) const ALIVE_NS: u64 = SECOND;
 /// How long a role that is gone is still shown.
 const SHOWN_NS: u64 = 60 * SECOND;
 
@@ -35,7 +35,7 @@ impl CellGate {
             .alive
             .retain(|_, (_, at_ns)| now_ns.saturating_sub(*at_ns) < SHOWN_NS);
         let guard = self.ear.guard.as_ref();
-        let mut not_ready = self.not_warm();
+        let mut not_ready = self.not_warm(now_ns);
         if let Some(guard) =
             guard.filter(|guard| !matches!(guard.mode, Mode::Armed | Mode::Running | Mode::Hold))
         {
@@ -69,7 +69,7 @@ impl CellGate {
             },
             strategy: self.spec.strategy.clone(),
             not_ready,
-            not_warm: self.not_warm(),
+            not_warm: self.not_warm(now_ns),
         }
     }
 
