@@ -12,9 +12,9 @@ check:
 test NAME:
     cargo test --workspace {{NAME}}
 
-# Runs the benches.
-bench:
-    cargo bench --workspace
+# Measures the demo cell: physics steps and frames per second, with pictures of each view in DIR.
+bench DIR:
+    cargo run --release -p vlad-sim --example frames -- {{DIR}}
 
 # Runs the demo cell, with its page on http://127.0.0.1:8640.
 sim:

@@ -123,7 +123,9 @@ impl Brain {
     fn take_outcome(&mut self) -> Result<(), CoreError> {
         match self.worker.try_take() {
             Some(Outcome::Opened) => {
-                info!("policy loaded");
+                if let Some(label) = &self.condition.policy {
+                    info!(policy = %label.name, note = %label.note, "policy loaded");
+                }
                 self.condition.fitness = Fitness::Fit;
             }
             Some(Outcome::Failed(error)) => return Err(CoreError::Failed(error)),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::process::{Ended, run_args, vlad};
+use crate::support::process::{Ended, run_args, vlad, vlad_refused};
 use crate::support::{TempDir, free_port};
 
 const CELL: &str = include_str!("../../config/cells/demo.toml");
@@ -131,7 +131,7 @@ fn mutated_configurations_are_refused_with_layer_key_and_reason() {
         run.extend(args.clone());
         // With the colon: the name of `--set` holds the key too.
         let named = [layer.as_str(), &format!("{key}: "), reason];
-        flaws.extend(flaw(&vlad(run), &named));
+        flaws.extend(flaw(&vlad_refused(run), &named));
         assert!(!data.exists(), "{key}: refused before anything is made");
 
         let check = args.iter().filter(|word| *word != "--config");
@@ -147,8 +147,8 @@ fn files_that_cannot_be_read_are_refused_by_name() {
     let dir = TempDir::new();
     let absent = dir.path().join("absent.toml").display().to_string();
     refused(&vlad(["config", "check", &absent]), &[&absent, "No such file"]);
-    refused(&vlad(["run", "--config", &absent]), &[&absent, "No such file"]);
-    refused(&vlad(["run", "--cell", &absent]), &[&absent, "No such file"]);
+    refused(&vlad_refused(["run", "--config", &absent]), &[&absent, "No such file"]);
+    refused(&vlad_refused(["run", "--cell", &absent]), &[&absent, "No such file"]);
     let huge = dir.path().join("huge.toml").display().to_string();
     std::fs::write(&huge, " ".repeat(2 << 20)).unwrap();
     refused(&vlad(["config", "check", &huge]), &[&huge, "at most"]);
@@ -179,7 +179,7 @@ fn flags_that_make_no_daemon_are_refused() {
         let dir = TempDir::new();
         let data = dir.path().join("data").display().to_string();
         let args = ["run", "--data", &data].into_iter().chain(words.iter().copied());
-        refused(&vlad(args), &named);
+        refused(&vlad_refused(args), &named);
         assert!(!Path::new(&data).exists(), "{words:?}: refused before anything is made");
     }
 }

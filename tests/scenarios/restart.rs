@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::cell::Task;
-use crate::support::process::{Daemon, data_in, run_args, vlad};
+use crate::support::process::{Daemon, data_in, run_args, vlad_refused};
 use crate::support::{TempDir, free_port, until};
 
 /// After a crash nothing moves by itself, and everything says what happened.
@@ -70,13 +70,13 @@ fn a_second_daemon_on_the_same_folder_or_port_is_refused() {
     let dir = TempDir::new();
     let data = data_in(&dir);
     let daemon = Daemon::start(&data);
-    let second = vlad(run_args(&data, free_port()));
+    let second = vlad_refused(run_args(&data, free_port()));
     assert_eq!(second.code, 1, "{}", second.err);
     assert!(second.err.contains(&data.display().to_string()), "{}", second.err);
     assert!(second.err.contains("in use by the daemon"), "{}", second.err);
 
     let port = daemon.server().port;
-    let second = vlad(run_args(&dir.path().join("other"), port));
+    let second = vlad_refused(run_args(&dir.path().join("other"), port));
     assert_eq!(second.code, 1, "{}", second.err);
     assert!(second.err.contains(&format!("127.0.0.1:{port}")), "{}", second.err);
     assert_eq!(daemon.cell().mode(), "armed");

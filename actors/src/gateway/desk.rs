@@ -138,7 +138,12 @@ pub struct Desk {
 /// Gives both ends of a desk; `waker` wakes the gateway's thread.
 pub fn desk(waker: Waker) -> (Desk, DeskServer) {
     let (order_tx, order_rx) = mpsc::channel(ORDERS_MAX);
-    let (snapshot_tx, snapshot_rx) = watch::channel(Snapshot::default());
+    let (snapshot_tx, snapshot_rx) = watch::channel(Snapshot {
+        readiness: Readiness {
+            missing: vec!["the gateway is starting".to_owned()],
+        },
+        ..Snapshot::default()
+    });
     let (events, _) = broadcast::channel(256);
     let server = DeskServer {
         orders: order_rx,

@@ -21,12 +21,28 @@ pub(crate) struct Ended {
     pub(crate) err: String,
 }
 
-/// Runs the binary until it ends by itself.
+/// Exit code of `timeout` for what it had to end.
+const TIMED_OUT: i32 = 124;
+
+/// Runs the binary until it ends by itself; one that does not has the code [`TIMED_OUT`].
 pub(crate) fn vlad<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ended {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vlad"));
+    // Longer than a task may run; the tool is part of every Linux.
+    let mut command = Command::new("timeout");
+    command.args(["--signal=KILL", "150", env!("CARGO_BIN_EXE_vlad")]);
+    run(&mut command, args)
+}
+
+/// The same for a daemon that must not even start: seconds are enough to see that it did.
+pub(crate) fn vlad_refused<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ended {
+    let mut command = Command::new("timeout");
+    command.args(["20", env!("CARGO_BIN_EXE_vlad")]);
+    run(&mut command, args)
+}
+
+fn run<S: AsRef<OsStr>>(command: &mut Command, args: impl IntoIterator<Item = S>) -> Ended {
     let output = command.args(args).stdin(Stdio::null()).output().unwrap();
     Ended {
-        code: output.status.code().expect("no signal ended it"),
+        code: output.status.code().unwrap_or(TIMED_OUT),
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),
     }
