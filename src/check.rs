@@ -47,5 +47,6 @@ fn sources(arguments: &ConfigCheckArgs) -> Sources {
             .iter()
             .map(|(key, value)| format!("{key}={value}"))
             .collect(),
+        ..Sources::default()
     }
 }

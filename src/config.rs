@@ -131,6 +131,8 @@ pub struct Sources {
     pub files: Vec<PathBuf>,
     /// `--set key=value`, in their order.
     pub sets: Vec<String>,
+    /// Other flags that set a key: the flag as it was typed, and `key=value`. They win.
+    pub flags: Vec<(String, String)>,
 }
 
 impl Config {
@@ -155,11 +157,24 @@ impl Config {
         let mut cells: Vec<CellConfig> = Vec::new();
         let mut expert = None;
         for name in names {
-            let (cell, cell_expert) = load_cell(name, &outer)?;
+            let named_by = if sources.cells.is_empty() {
+                merged.error("daemon.cells", "")
+            } else {
+                ConfigError {
+                    layer: "--cell".to_owned(),
+                    key: name.clone(),
+                    problem: String::new(),
+                }
+            };
+            let (cell, cell_expert) = load_cell((name, &named_by), &outer)?;
             if cells.iter().any(|known| known.cell.name == cell.cell.name) {
                 return Err(cell
                     .merged
                     .error("cell.name", "is the name of another cell too"));
+            }
+            if cells.first().is_some_and(|first| first.robot != cell.robot) {
+                let problem = "must be the robot of the other cells: one process has one policy";
+                return Err(cell.merged.error("cell.robot", problem));
             }
             expert.get_or_insert(cell_expert);
             cells.push(cell);
@@ -183,19 +198,27 @@ fn outer_layers(sources: &Sources) -> Result<Vec<Layer>, ConfigError> {
         layers.push(Layer::parse(&path.display().to_string(), &read(path)?)?);
     }
     for set in &sources.sets {
-        layers.push(Layer::set(set)?);
+        layers.push(Layer::set(&format!("--set {set}"), set)?);
+    }
+    for (flag, set) in &sources.flags {
+        layers.push(Layer::set(flag, set)?);
     }
     Ok(layers)
 }
 
-fn load_cell(name: &str, outer: &[Layer]) -> Result<(CellConfig, ExpertConfig), ConfigError> {
-    let cell_layer = find(name, "cells", CELLS)?;
+fn load_cell(
+    named: (&str, &ConfigError),
+    outer: &[Layer],
+) -> Result<(CellConfig, ExpertConfig), ConfigError> {
+    let cell_layer = find(named, "cells", CELLS)?;
     let mut without_robot = vec![cell_layer.clone()];
     without_robot.extend_from_slice(outer);
-    let robot: String = Merged::new(without_robot)?.value("cell.robot")?;
+    let without_robot = Merged::new(without_robot)?;
+    let robot: String = without_robot.value("cell.robot")?;
+    let named_by = without_robot.error("cell.robot", "");
     let mut layers = vec![
         Layer::parse(DEFAULT_NAME, DEFAULT)?,
-        find(&robot, "robots", ROBOTS)?,
+        find((&robot, &named_by), "robots", ROBOTS)?,
         cell_layer,
     ];
     layers.extend_from_slice(outer);
@@ -248,7 +271,11 @@ fn check_sections(merged: &Merged, everything: &Everything) -> Result<(), Config
         let above = format!("must lie above expert.context_timeout_ms, {why}");
         let above = merged.error("guard.think_timeout_ms", &above);
         // Whoever changed one of the two is told of that one.
-        return Err(if below.layer == DEFAULT_NAME { above } else { below });
+        return Err(if below.layer == DEFAULT_NAME {
+            above
+        } else {
+            below
+        });
     }
     Ok(())
 }
@@ -268,8 +295,12 @@ fn check_bind(merged: &Merged, bind: &str) -> Result<(), ConfigError> {
     Err(merged.error("daemon.bind", problem))
 }
 
-/// Finds a shipped file by name, or reads one by path.
-fn find(name: &str, folder: &str, shipped: &[(&str, &str)]) -> Result<Layer, ConfigError> {
+/// Finds a shipped file by name, or reads one by path; `named_by` says where the name stands.
+fn find(
+    (name, named_by): (&str, &ConfigError),
+    folder: &str,
+    shipped: &[(&str, &str)],
+) -> Result<Layer, ConfigError> {
     if let Some((known, text)) = shipped.iter().find(|(known, _)| *known == name) {
         return Layer::parse(&format!("config/{folder}/{known}.toml"), text);
     }
@@ -281,13 +312,12 @@ fn find(name: &str, folder: &str, shipped: &[(&str, &str)]) -> Result<Layer, Con
     }
     let names: Vec<_> = shipped.iter().map(|(known, _)| *known).collect();
     Err(ConfigError {
-        layer: name.to_owned(),
-        key: "-".to_owned(),
         problem: format!(
-            "there is no such file in config/{folder}: name one of {}, or give the path of a .toml \
+            "there is no {name} in config/{folder}: name one of {}, or give the path of a .toml \
              file",
             names.join(", ")
         ),
+        ..named_by.clone()
     })
 }
 

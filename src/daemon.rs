@@ -122,25 +122,37 @@ async fn serve(arguments: &RunArgs, config: Config, roles: Vec<Role>) -> anyhow:
 }
 
 fn sources(arguments: &RunArgs) -> Sources {
-    let mut sets: Vec<_> = arguments
+    let sets = arguments
         .settings
         .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    let text = |text: String| serde_json::Value::String(text).to_string();
-    if let Some(policy) = &arguments.policy {
-        sets.push(format!("daemon.policy={}", text(policy.to_string())));
-    }
-    if let Some(bind) = &arguments.bind {
-        sets.push(format!("daemon.bind={}", text(bind.to_string())));
-    }
-    if let Some(data) = &arguments.data {
-        sets.push(format!("daemon.data={}", text(data.display().to_string())));
-    }
+        .map(|(key, value)| format!("{key}={value}"));
+    let typed = [
+        (
+            "--policy",
+            "daemon.policy",
+            arguments.policy.as_ref().map(ToString::to_string),
+        ),
+        (
+            "--bind",
+            "daemon.bind",
+            arguments.bind.as_ref().map(ToString::to_string),
+        ),
+        (
+            "--data",
+            "daemon.data",
+            arguments.data.as_ref().map(|dir| dir.display().to_string()),
+        ),
+    ];
+    let flags = typed.into_iter().filter_map(|(flag, key, value)| {
+        let value = value?;
+        let quoted = serde_json::Value::String(value.clone());
+        Some((format!("{flag} {value}"), format!("{key}={quoted}")))
+    });
     Sources {
         cells: arguments.cells.clone(),
         files: arguments.configs.clone(),
-        sets,
+        sets: sets.collect(),
+        flags: flags.collect(),
     }
 }
 
@@ -187,7 +199,10 @@ fn check_endpoints(arguments: &RunArgs) -> Result<(), ConfigError> {
         ("--connect", &arguments.connect),
     ];
     for (flag, endpoints) in flags {
-        let config = ZenohConfig { listen: endpoints.to_vec(), connect: Vec::new() };
+        let config = ZenohConfig {
+            listen: endpoints.to_vec(),
+            connect: Vec::new(),
+        };
         config.check().map_err(|error| ConfigError {
             layer: flag.to_owned(),
             key: "-".to_owned(),
@@ -257,7 +272,9 @@ async fn wait(
             _ = interrupt.recv() => return Ok(()),
             event = supervised.recv() => match event {
                 None => anyhow::bail!("the supervisor has ended"),
-                Some(SupervisorEvent::GivenUp(role)) if roles.len() < Role::ALL.len() => {
+                Some(SupervisorEvent::GivenUp(role))
+                    if roles.len() < Role::ALL.len() || matches!(role, Role::Gateway | Role::Actuator) =>
+                {
                     anyhow::bail!("{role} was restarted too often; see the log above");
                 }
                 Some(SupervisorEvent::GivenUp(role)) => latch_all(ground, desk, role).await,

@@ -5,14 +5,14 @@
 //! | in | `chunk`, `cmd/*`, `alive/*`, liveliness tokens; samples of the servo thread |
 //! | out | `joints`, `accepted`, `executed`, `guard`, `event`, `alive/actuator`, answers |
 //! | period | at each servo tick, woken by the servo thread |
-//! | fails safe | the servo thread needs nothing from here: without chunks and heartbeats it stops |
+//! | fails safe | the servo thread needs nothing from here: when this side ends, it stops the robot, then itself |
 //!
 //! The guard itself is [`guard`], pure; [`servo`] is its thread. This side decodes and publishes,
 //! so that nothing of the bus runs on the servo path.
 
 use std::collections::BTreeMap;
 
-use tracing::{debug, debug_span, info, warn};
+use tracing::{debug, debug_span, info, info_span, warn};
 use vlad_bus::bus::Bus;
 use vlad_bus::command::{Asked, Server};
 use vlad_bus::error::BusError;
@@ -234,10 +234,17 @@ impl Actuator {
                 Outbound::Notice(notice) => {
                     let chunk = notice.chunk.map(|id| id.to_string());
                     let (cell, kind) = (self.herald.cell(), notice.kind);
+                    let episode = notice
+                        .task
+                        .map(|(task, attempt)| EpisodeId { task, attempt });
+                    let _span = info_span!("decision", %cell, chunk,
+                        task = episode.map(|id| id.task.to_string()),
+                        episode = episode.map(|id| id.to_string()))
+                    .entered();
                     if notice.severity == Severity::Info {
-                        info!(%cell, chunk, kind, "{}", notice.text);
+                        info!(kind, "{}", notice.text);
                     } else {
-                        warn!(%cell, chunk, kind, "{}", notice.text);
+                        warn!(kind, "{}", notice.text);
                     }
                     self.herald.say_notice(&notice);
                 }

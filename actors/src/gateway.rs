@@ -29,7 +29,7 @@ use vlad_wire::text::Note;
 
 use crate::role::{Core, CoreError};
 use cell::{CellGate, CellSpec};
-use desk::{DeskError, Order, SharedDeskServer, TaskPage};
+use desk::{DeskError, GuardOrder, Order, SharedDeskServer, TaskPage};
 use view::{NumberedEvent, Readiness};
 
 pub mod cell;
@@ -107,6 +107,17 @@ impl Gateway {
         })
     }
 
+    /// Everything that was ordered, emergency stops first: they wait for no commit but one that is
+    /// under way.
+    fn orders(&self) -> Vec<Order> {
+        let mut orders = Vec::new();
+        while let Some(order) = self.next_order() {
+            orders.push(order);
+        }
+        orders.sort_by_key(|order| !matches!(order, Order::Guard(_, GuardOrder::Estop, ..)));
+        orders
+    }
+
     fn next_order(&self) -> Option<Order> {
         self.desk
             .lock()
@@ -117,7 +128,7 @@ impl Gateway {
     }
 
     fn take_orders(&mut self, now_ns: u64) {
-        while let Some(order) = self.next_order() {
+        for order in self.orders() {
             // A client that no longer waits has nobody to tell.
             match order {
                 Order::Submit(submission, key, reply) => {
@@ -271,7 +282,7 @@ impl Core for Gateway {
             if let Err(error) = gate.follow(&mut self.store, now_ns) {
                 warn!(%error, "the task store failed");
             }
-            quiet &= gate.quiet();
+            quiet &= gate.quiet(now_ns);
         }
         self.pass_events_on();
         quiet || since_ns + FINISH_NS < now_ns

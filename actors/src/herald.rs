@@ -81,7 +81,7 @@ impl Herald {
         let saying = Saying {
             text: &notice.text,
             advice: notice.advice,
-            task: None,
+            task: notice.task.map(|(task, _)| task),
             chunk: notice.chunk,
         };
         self.say(notice.severity, notice.kind, &saying);

@@ -224,13 +224,26 @@ impl Perception {
         });
     }
 
+    /// What keeps frames and joints from being joined, if something does.
+    fn join_fault(&self, now_ns: u64, stale_ns: u64) -> Option<&'static str> {
+        let stale = |at_ns: u64| stale_ns < now_ns.saturating_sub(at_ns);
+        match self.recent.back() {
+            None => Some("no joints yet"),
+            Some(joints) if stale(joints.sampled_at_ns) => Some("the joints are stale"),
+            Some(_) if stale(self.last_captured_ns) => {
+                Some("the views have no moment in common within perception.skew_ms")
+            }
+            Some(_) => None,
+        }
+    }
+
     fn fitness(&mut self, now_ns: u64) -> Fitness {
         let stale_ns = u64::from(self.config.stale_ms) * MS;
         let fault = self
             .eyes
             .iter()
-            .find_map(|eye| fault(eye, now_ns, stale_ns));
-        let fault = fault.or_else(|| self.recent.is_empty().then(|| "no joints yet".to_owned()));
+            .find_map(|eye| fault(eye, now_ns, stale_ns))
+            .or_else(|| self.join_fault(now_ns, stale_ns).map(str::to_owned));
         if self.was_fit && fault.is_some() {
             warn!(fault, "perception is unfit");
         }

@@ -40,6 +40,8 @@ use crate::role::{Core, CoreError};
 const JPEG_QUALITY: u8 = 85;
 /// Observations kept until it is known whether a context was computed from them: a second.
 const OBSERVATIONS_KEPT: usize = 30;
+/// How long the pixels of a context may take to come after it.
+const PIXELS_NS: u64 = SECOND;
 /// How long an episode goes on after its task ended, so that it shows the stop.
 const AFTERMATH_NS: u64 = 500 * MS;
 /// How long the word on a task's end may take.
@@ -59,10 +61,17 @@ pub struct RecorderParts {
     pub session: u64,
 }
 
+/// Pixels that a context was computed from and that have not come yet.
+struct Wanted {
+    obs_seq: u64,
+    at_ns: u64,
+}
+
 struct Live {
     id: EpisodeId,
     over_since_ns: Option<u64>,
     dropped: u64,
+    not_replayable_from_ns: Option<u64>,
 }
 
 struct Streams {
@@ -90,6 +99,7 @@ pub struct Recorder {
     pulse: Pulse,
     streams: Streams,
     recent: VecDeque<Observation>,
+    wanted: Vec<Wanted>,
     policy: Option<PolicyLabel>,
     ended: Option<EndedTask>,
     live: Option<Live>,
@@ -137,6 +147,7 @@ impl Recorder {
             config_hash,
             clock: clock.clone(),
             recent: VecDeque::new(),
+            wanted: Vec::new(),
             policy: None,
             ended: None,
             live: None,
@@ -196,6 +207,7 @@ impl Recorder {
                     id: meta.id,
                     over_since_ns: None,
                     dropped: 0,
+                    not_replayable_from_ns: None,
                 });
             }
             // A recorder that was restarted in mid-episode: its first half is marked as recovered.
@@ -223,7 +235,7 @@ impl Recorder {
             reason,
             ended_at_ns: self.clock.now_ns(),
             ended_at_ms: self.clock.wall_ns() / MS,
-            not_replayable_from_ns: None,
+            not_replayable_from_ns: live.not_replayable_from_ns,
             dropped: live.dropped,
         };
         if let Err(error) = self.store.finish(&live.id, &ending) {
@@ -252,7 +264,10 @@ impl Recorder {
                 at_ns: head.thought_until_ns,
                 tick: Some(head.obs_tick),
             };
-            self.keep_pixels(head.obs_seq);
+            self.wanted.push(Wanted {
+                obs_seq: head.obs_seq,
+                at_ns: head.thought_until_ns,
+            });
             self.record(RecordKind::Context, stamp, message.pack().ok());
         }
         while let Some(chunk) = self.streams.chunks.try_next() {
@@ -324,15 +339,24 @@ impl Recorder {
         }
     }
 
-    /// Keeps the pixels that a context was computed from, without loss.
-    fn keep_pixels(&mut self, obs_seq: u64) {
-        let found = self
-            .recent
-            .iter()
-            .find(|observation| observation.head.seq == obs_seq);
-        let Some(observation) = found.filter(|_| self.live.is_some()).cloned() else {
-            return;
-        };
+    /// Keeps the pixels that contexts were computed from, without loss. Pixels that do not come
+    /// within a second were lost: from there on the episode cannot be replayed, and says so.
+    fn keep_pixels(&mut self, now_ns: u64) {
+        for wanted in std::mem::take(&mut self.wanted) {
+            let is_it = |observation: &&Observation| observation.head.seq == wanted.obs_seq;
+            match (self.recent.iter().find(is_it).cloned(), &mut self.live) {
+                (Some(observation), Some(_)) => self.store_lossless(&observation),
+                (None, Some(live)) if wanted.at_ns + PIXELS_NS < now_ns => {
+                    live.dropped += 1;
+                    live.not_replayable_from_ns.get_or_insert(wanted.at_ns);
+                }
+                (None, Some(_)) => self.wanted.push(wanted),
+                (_, None) => {}
+            }
+        }
+    }
+
+    fn store_lossless(&mut self, observation: &Observation) {
         for (head, pixels) in observation.head.views.iter().zip(&observation.images) {
             let frame = Frame {
                 head: head.clone(),
@@ -375,6 +399,7 @@ impl Core for Recorder {
         self.follow_task(now_ns);
         self.take_images();
         self.take_decisions();
+        self.keep_pixels(now_ns);
         self.take_motion();
         self.flush(now_ns);
         self.pulse.beat(&Condition::fit(), now_ns);
@@ -385,6 +410,7 @@ impl Core for Recorder {
         self.follow_task(now_ns);
         self.take_images();
         self.take_decisions();
+        self.keep_pixels(now_ns);
         self.take_motion();
         self.finish_episode();
         true

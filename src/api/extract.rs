@@ -100,13 +100,29 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Prob
     })
 }
 
+/// Names the field that is wrong: serde's path stops at the object that lacks one, and its text ends
+/// with a line and a column, which say nothing of a document that a machine wrote.
+fn field_and_problem(path: &str, text: &str) -> (String, String) {
+    let problem = text.split(" at line ").next().unwrap_or(text).to_owned();
+    let missing = problem
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.strip_suffix('`'));
+    let field = match (path, missing) {
+        (".", Some(name)) => name.to_owned(),
+        (path, Some(name)) => format!("{path}.{name}"),
+        (path, None) => path.to_owned(),
+    };
+    (field, problem)
+}
+
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let cause = error.into_inner();
         if cause.is_data() {
-            Problem::field(Kind::InvalidFields, &path, cause.to_string())
+            let (field, problem) = field_and_problem(&path, &cause.to_string());
+            Problem::field(Kind::InvalidFields, &field, problem)
         } else {
             Problem::new(
                 Kind::BadRequest,

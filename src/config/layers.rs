@@ -33,14 +33,13 @@ impl Layer {
         })
     }
 
-    /// Reads `key=value`; a value that is no TOML is taken as text.
+    /// Reads `key=value` of a flag that is called `name`; a value that is no TOML is taken as text.
     ///
     /// # Errors
     /// [`ConfigError`] if there is no `=` or the key is none.
-    pub fn set(text: &str) -> Result<Self, ConfigError> {
-        let name = format!("--set {text}");
+    pub fn set(name: &str, text: &str) -> Result<Self, ConfigError> {
         let fault = |problem: &str| ConfigError {
-            layer: name.clone(),
+            layer: name.to_owned(),
             key: "-".to_owned(),
             problem: problem.to_owned(),
         };
@@ -54,10 +53,10 @@ impl Layer {
         {
             return Err(fault("the key must be words with dots between them"));
         }
-        Self::parse(&name, &format!("{key} = {value}")).or_else(|_| {
+        Self::parse(name, &format!("{key} = {value}")).or_else(|_| {
             // A JSON string is a TOML string too.
             let quoted = serde_json::Value::String(value.to_owned());
-            Self::parse(&name, &format!("{key} = {quoted}"))
+            Self::parse(name, &format!("{key} = {quoted}"))
         })
     }
 }
@@ -92,6 +91,9 @@ impl Merged {
                         !k.starts_with(&format!("{stem}[")) || v.0 == layer.name
                     });
                 }
+                // And so does a table that is replaced by a value.
+                let below = format!("{key}.");
+                set_by.retain(|k: &String, _| !k.starts_with(&below));
                 set_by.insert(key, (layer.name.clone(), text));
             }
             last.clone_from(&layer.name);
@@ -114,8 +116,7 @@ impl Merged {
     /// # Errors
     /// [`ConfigError`] with the key that does not fit and the layer that set it.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        serde_path_to_error::deserialize(self.reader.clone())
-            .map_err(|error| self.error(&error.path().to_string(), &error.inner().to_string()))
+        self.strict("", self.reader.clone().try_deserialize())
     }
 
     /// Reads one table into a type.
@@ -123,12 +124,20 @@ impl Merged {
     /// # Errors
     /// As [`Merged::read`].
     pub fn section<T: DeserializeOwned>(&self, name: &str) -> Result<T, ConfigError> {
-        let value: Value = self.value(name)?;
-        serde_path_to_error::deserialize(value).map_err(|error| {
-            self.error(
-                &format!("{name}.{}", error.path()),
-                &error.inner().to_string(),
-            )
+        self.strict(&format!("{name}."), self.reader.get(name))
+    }
+
+    /// Reads by way of TOML values, which are what they are: the reader's own would take 1.5 for
+    /// `true` and a text for a number.
+    fn strict<T: DeserializeOwned>(
+        &self,
+        stem: &str,
+        values: Result<toml::Value, config::ConfigError>,
+    ) -> Result<T, ConfigError> {
+        let values =
+            values.map_err(|error| self.error(stem.trim_end_matches('.'), &error.to_string()))?;
+        serde_path_to_error::deserialize(values).map_err(|error| {
+            self.error(&format!("{stem}{}", error.path()), error.inner().message())
         })
     }
 

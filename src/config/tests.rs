@@ -2,7 +2,10 @@ use super::*;
 
 fn load(sets: &[&str]) -> Result<Config, ConfigError> {
     let sets = sets.iter().map(ToString::to_string).collect();
-    Config::load(&Sources { sets, ..Sources::default() })
+    Config::load(&Sources {
+        sets,
+        ..Sources::default()
+    })
 }
 
 #[test]
@@ -19,9 +22,15 @@ fn the_shipped_settings_make_the_demo_cell() {
 #[test]
 fn every_shipped_file_is_compiled_in() {
     let count = |folder: &str| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(folder);
-        let files = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
-        files.filter(|path| path.extension().is_some_and(|ending| ending == "toml")).count()
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("config")
+            .join(folder);
+        let files = std::fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        files
+            .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
+            .count()
     };
     assert_eq!(count("robots"), ROBOTS.len());
     assert_eq!(count("cells"), CELLS.len());
@@ -43,8 +52,14 @@ fn a_later_layer_wins_and_is_named() {
         layer_of("guard.think_timeout_ms").as_deref(),
         Some("--set guard.think_timeout_ms=4000")
     );
-    assert_eq!(layer_of("guard.unfit_timeout_ms").as_deref(), Some("config/default.toml"));
-    assert_eq!(layer_of("guard.heartbeat_missed_max").as_deref(), Some("config/cells/demo.toml"));
+    assert_eq!(
+        layer_of("guard.unfit_timeout_ms").as_deref(),
+        Some("config/default.toml")
+    );
+    assert_eq!(
+        layer_of("guard.heartbeat_missed_max").as_deref(),
+        Some("config/cells/demo.toml")
+    );
     assert_eq!(
         layer_of("robot.servo_hz").as_deref(),
         Some("config/robots/demo-dual-arm.toml")
@@ -54,14 +69,26 @@ fn a_later_layer_wins_and_is_named() {
 #[test]
 fn what_is_wrong_is_named_with_layer_key_and_reason() {
     let rows = [
-        ("guard.think_timeout_ms=5", "guard.think_timeout_ms", "50 to 60000"),
+        (
+            "guard.think_timeout_ms=5",
+            "guard.think_timeout_ms",
+            "50 to 60000",
+        ),
         ("guard.reset_after_ms=10", "guard.reset_after_ms", "500"),
-        ("guard.first_command_rad=1.0", "guard.first_command_rad", "0.2"),
+        (
+            "guard.first_command_rad=1.0",
+            "guard.first_command_rad",
+            "0.2",
+        ),
         ("guard.typo=1", "guard", "unknown field"),
         ("typo.key=1", "typo", "unknown field"),
         ("expert.strategy=guided", "expert.strategy", "sync or naive"),
         ("expert.strategy=sideways", "expert.strategy", "sideways"),
-        ("expert.context_timeout_ms=2500", "expert.context_timeout_ms", "think_timeout_ms"),
+        (
+            "expert.context_timeout_ms=2500",
+            "expert.context_timeout_ms",
+            "think_timeout_ms",
+        ),
         ("perception.stale_ms=1", "perception.stale_ms", "20 to 5000"),
         ("daemon.bind=0.0.0.0:8640", "daemon.bind", "loopback"),
         ("daemon.bind=nonsense", "daemon.bind", "address and a port"),
@@ -89,12 +116,41 @@ fn a_set_that_is_no_setting_is_refused() {
 
 #[test]
 fn an_unknown_cell_or_file_is_refused_by_name() {
-    for name in ["nowhere", "/no/such/file.toml"] {
-        let sources = Sources { cells: vec![name.to_owned()], ..Sources::default() };
+    for (name, layer, key) in [
+        ("nowhere", "--cell", "nowhere"),
+        ("/no/such/file.toml", "/no/such/file.toml", "-"),
+    ] {
+        let sources = Sources {
+            cells: vec![name.to_owned()],
+            ..Sources::default()
+        };
         let error = Config::load(&sources).unwrap_err();
-        assert_eq!(error.layer, name);
+        assert_eq!((error.layer.as_str(), error.key.as_str()), (layer, key));
     }
     let twice = vec!["demo".to_owned(), "demo".to_owned()];
-    let error = Config::load(&Sources { cells: twice, ..Sources::default() }).unwrap_err();
+    let error = Config::load(&Sources {
+        cells: twice,
+        ..Sources::default()
+    })
+    .unwrap_err();
     assert_eq!(error.key, "cell.name");
+}
+
+#[test]
+fn a_value_of_another_type_is_refused_even_if_it_could_be_read() {
+    for (set, key) in [
+        ("cell.arm_at_start=1.5", "cell.arm_at_start"),
+        ("guard.overrun_max=\"3\"", "guard.overrun_max"),
+        ("guard.overrun_max=3.0", "guard.overrun_max"),
+    ] {
+        let error = load(&[set]).unwrap_err();
+        assert_eq!(
+            (error.layer, error.key),
+            (format!("--set {set}"), key.to_owned())
+        );
+    }
+    assert!(
+        load(&["robot.servo_hz=240"]).is_ok(),
+        "a whole number is a number"
+    );
 }

@@ -3,13 +3,21 @@
 use serde_json::{Value, json};
 
 use crate::support::process::{Daemon, data_in};
-use crate::support::TempDir;
+use crate::support::{TempDir, until};
 
 /// Twice what the API takes.
 const HUGE: usize = 2 << 20;
 /// Ids that climb out, end early or hide.
 const BAD_IDS: &[&str] = &[
-    "..%2f..%2fetc%2fpasswd", "%2e%2e", "%00", "demo%00", "a%20b", "%0a", "%ff%fe", "DEMO", "%25",
+    "..%2f..%2fetc%2fpasswd",
+    "%2e%2e",
+    "%00",
+    "demo%00",
+    "a%20b",
+    "%0a",
+    "%ff%fe",
+    "DEMO",
+    "%25",
 ];
 
 /// One operation of the description.
@@ -113,7 +121,10 @@ fn example(schema: &Value) -> Value {
             _ => json!("demo"),
         }
     };
-    fields.map(|(name, field)| (name.clone(), value(field))).collect::<serde_json::Map<_, _>>().into()
+    fields
+        .map(|(name, field)| (name.clone(), value(field)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// Bodies that an operation must refuse, each with what is wrong.
@@ -127,7 +138,9 @@ fn bad_bodies(schema: &Value, required: bool) -> Vec<(String, String)> {
             body[name] = value;
             body
         };
-        let needed = schema["required"].as_array().is_some_and(|all| all.contains(&json!(name)));
+        let needed = schema["required"]
+            .as_array()
+            .is_some_and(|all| all.contains(&json!(name)));
         if needed {
             let mut body = good.clone();
             body.as_object_mut().unwrap().remove(name);
@@ -145,7 +158,10 @@ fn bad_bodies(schema: &Value, required: bool) -> Vec<(String, String)> {
     for wrong in [json!([]), json!(1), json!("x")] {
         add(format!("{wrong}"), wrong);
     }
-    bodies.push(("half a document".to_owned(), good.to_string()[..2].to_owned()));
+    bodies.push((
+        "half a document".to_owned(),
+        good.to_string()[..2].to_owned(),
+    ));
     bodies.push(("two documents".to_owned(), format!("{good}{good}")));
     if required {
         bodies.push(("nothing".to_owned(), String::new()));
@@ -164,43 +180,89 @@ fn refused(daemon: &Daemon, operation: (&str, &str), headers: &str, body: &str, 
          content-length: {sent}\r\n\r\n"
     );
     let answer = daemon.server().talk(&head, body.as_bytes());
-    problem(&answer, statuses, &format!("{method} {path} {headers} {}", &body[..body.len().min(200)]));
+    problem(
+        &answer,
+        statuses,
+        &format!("{method} {path} {headers} {}", &body[..body.len().min(200)]),
+    );
 }
 
 #[track_caller]
 fn problem(answer: &str, statuses: &[u16], what: &str) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
-    let status = head.split(' ').nth(1).and_then(|word| word.parse::<u16>().ok());
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|word| word.parse::<u16>().ok());
     let status = status.unwrap_or_else(|| panic!("{what}: no answer: {answer:?}"));
     assert!(statuses.contains(&status), "{what}: {status} {body}");
     assert!(head.contains("application/problem+json"), "{what}: {head}");
-    let document: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{what}: {error} {body}"));
+    let document: Value =
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{what}: {error} {body}"));
     assert_eq!(document["status"], status, "{what}");
-    assert!(document["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{what}");
+    assert!(
+        document["detail"]
+            .as_str()
+            .is_some_and(|detail| !detail.is_empty()),
+        "{what}"
+    );
 }
 
 const JSON: &str = "content-type: application/json\r\n";
 
 fn abuse(daemon: &Daemon, operation: &Operation) {
     let asked = (operation.method.as_str(), operation.path.as_str());
-    refused(daemon, (asked.0, &format!("{}?surprise=1", asked.1)), JSON, "", &[400]);
+    refused(
+        daemon,
+        (asked.0, &format!("{}?surprise=1", asked.1)),
+        JSON,
+        "",
+        &[400],
+    );
     for path in &operation.bad_paths {
-        let body = operation.body.as_ref().map(|(schema, _)| example(schema).to_string());
-        refused(daemon, (asked.0, path), JSON, &body.unwrap_or_default(), &[400, 404, 422]);
+        let body = operation
+            .body
+            .as_ref()
+            .map(|(schema, _)| example(schema).to_string());
+        refused(
+            daemon,
+            (asked.0, path),
+            JSON,
+            &body.unwrap_or_default(),
+            &[400, 404, 422],
+        );
     }
-    for foreign in ["origin: http://example.com", "origin: null", "sec-fetch-site: cross-site"] {
+    for foreign in [
+        "origin: http://example.com",
+        "origin: null",
+        "sec-fetch-site: cross-site",
+    ] {
         refused(daemon, asked, &format!("{JSON}{foreign}\r\n"), "", &[403]);
     }
     let port = daemon.server().port;
     let head = format!("{} {} HTTP/1.1\r\nconnection: close\r\n", asked.0, asked.1);
-    let foreign = daemon.server().talk(&format!("{head}host: example.com:{port}\r\n\r\n"), b"");
+    let foreign = daemon
+        .server()
+        .talk(&format!("{head}host: example.com:{port}\r\n\r\n"), b"");
     problem(&foreign, &[403], "foreign host");
     let huge = format!("{head}host: 127.0.0.1:{port}\r\n{JSON}content-length: {HUGE}\r\n\r\n");
-    problem(&daemon.server().talk(&huge, b"{"), &[413], &format!("{asked:?} 2 MiB"));
+    problem(
+        &daemon.server().talk(&huge, b"{"),
+        &[413],
+        &format!("{asked:?} 2 MiB"),
+    );
 
-    let Some((schema, required)) = &operation.body else { return };
+    let Some((schema, required)) = &operation.body else {
+        return;
+    };
     for (what, body) in bad_bodies(schema, *required) {
-        refused(daemon, asked, &format!("{JSON}what: {what}\r\n"), &body, &[400, 413, 422]);
+        refused(
+            daemon,
+            asked,
+            &format!("{JSON}what: {what}\r\n"),
+            &body,
+            &[400, 413, 422],
+        );
     }
     let good = example(schema).to_string();
     refused(daemon, asked, "content-type: text/plain\r\n", &good, &[415]);
@@ -214,11 +276,28 @@ fn each_endpoint_refuses_what_it_does_not_know() {
     let (server, cell) = (daemon.server(), daemon.cell());
     let task = cell.submit("dance").wait_end();
     let id = |text: &Value| text.as_str().unwrap().to_owned();
-    let things = Things { task: id(&task["id"]), episode: id(&task["episodes"][0]) };
+    let things = Things {
+        task: id(&task["id"]),
+        episode: id(&task["episodes"][0]),
+    };
     let operations = things.operations(&server.get("/v1/openapi.json").json(200));
-    assert!(18 <= operations.len(), "the description has lost operations");
-    assert_eq!(operations.iter().filter(|operation| operation.method == "POST").count(), 6);
-    let before = cell.show();
+    assert!(
+        18 <= operations.len(),
+        "the description has lost operations"
+    );
+    assert_eq!(
+        operations
+            .iter()
+            .filter(|operation| operation.method == "POST")
+            .count(),
+        6
+    );
+    let before = until("the cell rests", || {
+        let cell = cell.show();
+        let idle = cell["mode"] == "hold" || cell["mode"] == "armed";
+        let rests = idle && cell["task"].is_null();
+        (rests && cell["epoch"] == task["epoch"]).then_some(cell)
+    });
     for operation in &operations {
         abuse(&daemon, operation);
     }
@@ -233,7 +312,10 @@ fn each_endpoint_refuses_what_it_does_not_know() {
     let head = format!("GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nlong: {long}\r\n\r\n");
     let answer = server.talk(&head, b"");
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
-    let foreign = server.talk("GET /v1/none HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n", b"");
+    let foreign = server.talk(
+        "GET /v1/none HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n",
+        b"",
+    );
     problem(&foreign, &[404], "unknown path");
     assert_eq!(server.get("/readyz").status, 200);
     cell.does("put the red block in the left tray");

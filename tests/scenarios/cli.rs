@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use vlad_wire::stream::STREAMS;
 
-use crate::support::TempDir;
 use crate::support::process::{Daemon, Ended, data_in, vlad};
+use crate::support::{TempDir, until};
 
 /// Runs a client command against a daemon.
 fn client(daemon: &Daemon, words: &[&str]) -> Ended {
@@ -26,8 +26,14 @@ fn the_commands_do_a_task_and_show_it() {
     let dir = TempDir::new();
     let daemon = Daemon::start(&data_in(&dir));
     let put = "put the red block in the left tray";
-    let task = document(&daemon, &["task", "submit", put, "--wait", "--label", "shift=day"]);
-    assert_eq!((&task["state"], &task["labels"]["shift"]), (&json!("succeeded"), &json!("day")));
+    let task = document(
+        &daemon,
+        &["task", "submit", put, "--wait", "--label", "shift=day"],
+    );
+    assert_eq!(
+        (&task["state"], &task["labels"]["shift"]),
+        (&json!("succeeded"), &json!("day"))
+    );
     let id = task["id"].as_str().unwrap();
     assert_eq!(document(&daemon, &["task", "show", id]), task);
     let list = document(&daemon, &["task", "list", "--state", "succeeded"]);
@@ -38,33 +44,63 @@ fn the_commands_do_a_task_and_show_it() {
     assert!(dance.err.contains("did not succeed"), "{}", dance.err);
     let over = client(&daemon, &["task", "cancel", id]);
     assert_eq!(over.code, 1, "{}", over.out);
-    assert!(over.err.contains("conflict") || over.err.contains("state"), "{}", over.err);
+    assert!(
+        over.err.contains("conflict") || over.err.contains("state"),
+        "{}",
+        over.err
+    );
 
     let episode = task["episodes"][0].as_str().unwrap();
     let listed = document(&daemon, &["episode", "list"]);
-    let ids: Vec<_> = listed["items"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
+    let ids: Vec<_> = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["id"])
+        .collect();
     assert!(ids.contains(&&json!(episode)), "{ids:?}");
-    assert_eq!(document(&daemon, &["episode", "show", episode])["task"], json!(id));
+    assert_eq!(
+        document(&daemon, &["episode", "show", episode])["task"],
+        json!(id)
+    );
     let text = client(&daemon, &["episode", "show", episode]).out;
     assert!(text.contains(put) && text.contains("ego images"), "{text}");
 
     let status = client(&daemon, &["cell", "status"]).out;
-    assert!(status.contains("scripted") && status.contains("action-expert"), "{status}");
-    let by = ["--operator", "ada", "--reason", "a story"];
-    assert_eq!(document(&daemon, &["cell", "estop"])["mode"], "estopped");
-    daemon.cell().wait_mode("it is shown", |mode| mode == "estopped");
-    assert_eq!(document(&daemon, &["cell", "status", "demo"])["mode"], "estopped");
-    let refused = client(&daemon, &[&["cell", "rearm"], &by[..]].concat());
-    assert_eq!(refused.code, 1, "{}", refused.out);
-    let waiting = document(&daemon, &["task", "submit", put]);
-    let waiting = waiting["id"].as_str().unwrap().to_owned();
-    assert_eq!(document(&daemon, &["task", "cancel", &waiting])["state"], "cancelled");
-    let reset = [&["cell", "reset"], &by[..]].concat();
-    crate::support::until("the guard takes the reset", || {
-        (client(&daemon, &reset).code == 0).then_some(())
-    });
-    assert_eq!(document(&daemon, &[&["cell", "rearm"], &by[..]].concat())["mode"], "armed");
+    for wanted in ["scripted", "action-expert", "joints"] {
+        assert!(status.contains(wanted), "{wanted} in\n{status}");
+    }
+    stop_and_go_on(&daemon);
     daemon.term();
+}
+
+/// E-stop, reset and rearm, and a task that waits meanwhile.
+fn stop_and_go_on(daemon: &Daemon) {
+    let by = ["--operator", "ada", "--reason", "a story"];
+    assert_eq!(document(daemon, &["cell", "estop"])["mode"], "estopped");
+    daemon
+        .cell()
+        .wait_mode("it is shown", |mode| mode == "estopped");
+    assert_eq!(
+        document(daemon, &["cell", "status", "demo"])["mode"],
+        "estopped"
+    );
+    let refused = client(daemon, &[&["cell", "rearm"], &by[..]].concat());
+    assert_eq!(refused.code, 1, "{}", refused.out);
+    let waiting = document(daemon, &["task", "submit", "dance"]);
+    let waiting = waiting["id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        document(daemon, &["task", "cancel", &waiting])["state"],
+        "cancelled"
+    );
+    let reset = [&["cell", "reset"], &by[..]].concat();
+    until("the guard takes the reset", || {
+        (client(daemon, &reset).code == 0).then_some(())
+    });
+    assert_eq!(
+        document(daemon, &[&["cell", "rearm"], &by[..]].concat())["mode"],
+        "armed"
+    );
 }
 
 #[test]
@@ -73,7 +109,11 @@ fn the_streams_are_printed_as_the_architecture_has_them() {
     assert_eq!(printed.code, 0, "{}", printed.err);
     let architecture = include_str!("../../ARCHITECTURE.md");
     assert_eq!(printed.out.lines().count(), STREAMS.len() + 2);
-    assert!(architecture.contains(printed.out.trim_end()), "{}", printed.out);
+    assert!(
+        architecture.contains(printed.out.trim_end()),
+        "{}",
+        printed.out
+    );
     let machine: Value = serde_json::from_str(&vlad(["cell", "streams", "--json"]).out).unwrap();
     assert_eq!(machine["items"].as_array().unwrap().len(), STREAMS.len());
 }
@@ -91,7 +131,11 @@ fn a_daemon_that_is_not_there_is_said_with_a_hint() {
         let server = ["--server", "http://127.0.0.1:0"];
         let ended = vlad(words.iter().chain(&server));
         assert_eq!(ended.code, 1, "{words:?}");
-        assert!(ended.err.contains("start one with `vlad`"), "{words:?} {}", ended.err);
+        assert!(
+            ended.err.contains("start one with `vlad`"),
+            "{words:?} {}",
+            ended.err
+        );
         assert_eq!(ended.out, "", "{words:?}");
     }
 }

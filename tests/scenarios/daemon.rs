@@ -41,19 +41,36 @@ fn browse(server: &Server, episode: &Value) -> BTreeMap<String, Vec<u8>> {
         let mut path = of_view["first"].as_str().unwrap().to_owned();
         for n in 0..BROWSED {
             let image = server.get(&path);
-            assert_eq!((image.status, image.header("content-type")), (200, "image/jpeg"), "{path}");
+            assert_eq!(
+                (image.status, image.header("content-type")),
+                (200, "image/jpeg"),
+                "{path}"
+            );
             let (width, height, pixels) = decode(&image.bytes);
             assert_eq!((width, height), (256, 256), "{path}");
             let shades: BTreeSet<_> = pixels.iter().collect();
             assert!(16 < shades.len(), "{path} shows nothing");
             let link = image.header("link").to_owned();
             images.insert(path, image.bytes);
-            let next = link.strip_prefix('<').and_then(|rest| rest.split_once(">; rel=\"next\""));
-            path = next.unwrap_or_else(|| panic!("{view}: the album ends after {n}")).0.to_owned();
+            let next = link
+                .strip_prefix('<')
+                .and_then(|rest| rest.split_once(">; rel=\"next\""));
+            path = next
+                .unwrap_or_else(|| panic!("{view}: the album ends after {n}"))
+                .0
+                .to_owned();
         }
-        let last = format!("/v1/episodes/{}/frames/{view}/{}", episode["id"].as_str().unwrap(), of_view["last_n"]);
+        let last = format!(
+            "/v1/episodes/{}/frames/{view}/{}",
+            episode["id"].as_str().unwrap(),
+            of_view["last_n"]
+        );
         let last = server.get(&last);
-        assert_eq!((last.status, last.header("link")), (200, ""), "the last image leads nowhere");
+        assert_eq!(
+            (last.status, last.header("link")),
+            (200, ""),
+            "the last image leads nowhere"
+        );
     }
     images
 }
@@ -70,20 +87,45 @@ fn a_posted_task_is_done_logged_and_there_after_a_restart() {
     events.wait("task_started", INSTRUCTION);
     events.wait_modes(&["running", "hold"]);
     events.wait("task_ended", "succeeded");
-    assert!(task["reason"].as_str().unwrap().contains("rests in the left tray"), "{task}");
+    assert!(
+        task["reason"]
+            .as_str()
+            .unwrap()
+            .contains("rests in the left tray"),
+        "{task}"
+    );
 
     let episode = finished_episode(server, &task);
     assert_eq!(episode["outcome"], "succeeded");
-    assert_eq!((&episode["task"], &episode["instruction"]), (&task["id"], &json!(INSTRUCTION)));
+    assert_eq!(
+        (&episode["task"], &episode["instruction"]),
+        (&task["id"], &json!(INSTRUCTION))
+    );
     assert_eq!(episode["policy"]["name"], "scripted");
     let listed = server.get("/v1/episodes").json(200);
     assert_eq!(listed["items"][0]["id"], episode["id"]);
-    for kind in ["observation", "context", "chunk", "executed", "joints", "guard", "event"] {
-        let count = episode["records"].get(kind).and_then(Value::as_u64).unwrap_or(0);
+    for kind in [
+        "observation",
+        "context",
+        "chunk",
+        "executed",
+        "joints",
+        "guard",
+        "event",
+    ] {
+        let count = episode["records"]
+            .get(kind)
+            .and_then(Value::as_u64)
+            .unwrap_or(0);
         assert!(0 < count, "no {kind} in {}", episode["records"]);
     }
     for view in episode["views"].as_object().unwrap().values() {
-        assert!(view["context_frames"].as_u64().is_some_and(|frames| 0 < frames), "{view}");
+        assert!(
+            view["context_frames"]
+                .as_u64()
+                .is_some_and(|frames| 0 < frames),
+            "{view}"
+        );
     }
     let images = browse(server, &episode);
     daemon.term();
@@ -95,7 +137,10 @@ fn a_posted_task_is_done_logged_and_there_after_a_restart() {
     let path = format!("/v1/episodes/{}", episode["id"].as_str().unwrap());
     assert_eq!(server.get(&path).json(200), episode);
     for (path, bytes) in images {
-        assert!(server.get(&path).bytes == bytes, "{path} is another image after the restart");
+        assert!(
+            server.get(&path).bytes == bytes,
+            "{path} is another image after the restart"
+        );
     }
     daemon.term();
 }
@@ -110,20 +155,31 @@ fn tasks_that_cannot_succeed_say_why_and_a_key_is_one_task() {
     let dance = cell.submit("dance").wait_end();
     assert_eq!(dance["state"], "failed");
     let reason = dance["reason"].as_str().unwrap();
-    assert!(reason.contains("put the red|green|blue|yellow block in the left|right tray"), "{reason}");
+    assert!(
+        reason.contains("put the red|green|blue|yellow block in the left|right tray"),
+        "{reason}"
+    );
 
     let mut hurried = submission("put the blue block in the right tray");
     hurried["max_duration_s"] = json!(1);
     let hurried = server.post("/v1/tasks", &hurried).json(201);
     let hurried = Task::new(server, &hurried).wait_end();
-    assert_eq!((&hurried["state"], &hurried["reason"]), (&json!("failed"), &json!("deadline")));
+    assert_eq!(
+        (&hurried["state"], &hurried["reason"]),
+        (&json!("failed"), &json!("deadline"))
+    );
 
     let key = [("idempotency-key", "story-1")];
     let first = server.post_with("/v1/tasks", &submission(INSTRUCTION), &key);
     let task = first.json(201);
-    let again = server.post_with("/v1/tasks", &submission(INSTRUCTION), &key).json(200);
+    let again = server
+        .post_with("/v1/tasks", &submission(INSTRUCTION), &key)
+        .json(200);
     assert_eq!(again["id"], task["id"]);
-    assert_eq!(first.header("location"), format!("/v1/tasks/{}", task["id"].as_str().unwrap()));
+    assert_eq!(
+        first.header("location"),
+        format!("/v1/tasks/{}", task["id"].as_str().unwrap())
+    );
     let other = submission("put the green block in the left tray");
     server.post_with("/v1/tasks", &other, &key).problem(409);
     let listed = server.get("/v1/tasks").json(200);
@@ -139,10 +195,20 @@ fn cameras_metrics_and_the_description_are_served() {
     let daemon = Daemon::start(&data_in(&dir));
     let (server, cell) = (daemon.server(), daemon.cell());
     let shown = cell.show();
-    assert_eq!((&shown["mode"], &shown["policy"]["name"]), (&json!("armed"), &json!("scripted")));
-    assert!(shown["policy"]["note"].as_str().unwrap().contains("poses"), "{}", shown["policy"]);
+    assert_eq!(
+        (&shown["mode"], &shown["policy"]["name"]),
+        (&json!("armed"), &json!("scripted"))
+    );
+    assert!(
+        shown["policy"]["note"].as_str().unwrap().contains("poses"),
+        "{}",
+        shown["policy"]
+    );
     let cameras = shown["cameras"].as_array().unwrap();
-    let views: Vec<_> = cameras.iter().map(|camera| camera["view"].as_str().unwrap()).collect();
+    let views: Vec<_> = cameras
+        .iter()
+        .map(|camera| camera["view"].as_str().unwrap())
+        .collect();
     assert_eq!(views, ["ego", "left_wrist", "right_wrist"]);
     for camera in cameras {
         let path = camera["frame"].as_str().unwrap();
@@ -165,12 +231,19 @@ fn cameras_metrics_and_the_description_are_served() {
         let known = ["NaN", "+Inf", "-Inf"].contains(&value) || value.parse::<f64>().is_ok();
         assert!(known && name.starts_with("vlad_"), "{line}");
     }
-    for line in ["vlad_ready 1", "vlad_guard_mode{cell=\"demo\",mode=\"armed\"} 1"] {
+    for line in [
+        "vlad_ready 1",
+        "vlad_guard_mode{cell=\"demo\",mode=\"armed\"} 1",
+    ] {
         assert!(text.lines().any(|other| other == line), "{line} in\n{text}");
     }
 
     let document = server.get("/v1/openapi.json").json(200);
-    assert!(document["openapi"].as_str().unwrap().starts_with("3."), "{}", document["openapi"]);
+    assert!(
+        document["openapi"].as_str().unwrap().starts_with("3."),
+        "{}",
+        document["openapi"]
+    );
     assert!(document["paths"]["/v1/tasks"]["post"].is_object());
     daemon.term();
 }

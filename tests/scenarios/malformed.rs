@@ -36,14 +36,23 @@ fn malformed(server: &Server) -> BTreeMap<String, u64> {
 
 /// Packets that are no body of the type, each with what is wrong.
 fn bad_packets<B: Body>() -> Vec<(&'static str, Packet)> {
-    let packet = |head: Vec<u8>| Packet { head: head.into(), raw: Bytes::new() };
+    let packet = |head: Vec<u8>| Packet {
+        head: head.into(),
+        raw: Bytes::new(),
+    };
     vec![
         ("nothing", packet(Vec::new())),
         ("noise", packet(vec![0xc1; 64])),
         ("another version", packet(vec![VERSION + 1, 0x90])),
-        ("a list that claims 4 billion items", packet(vec![VERSION, 0xdd, 0xff, 0xff, 0xff, 0xff])),
+        (
+            "a list that claims 4 billion items",
+            packet(vec![VERSION, 0xdd, 0xff, 0xff, 0xff, 0xff]),
+        ),
         ("trailing bytes", packet(vec![VERSION, 0x90, 0x90, 0x90])),
-        ("a head that is too long", packet(vec![VERSION; B::HEAD_MAX + 1])),
+        (
+            "a head that is too long",
+            packet(vec![VERSION; B::HEAD_MAX + 1]),
+        ),
     ]
 }
 
@@ -133,10 +142,19 @@ fn bad_bytes_on_each_stream_are_dropped_and_counted() {
         .enable_all()
         .build()
         .unwrap();
-    let config = ZenohConfig { listen: Vec::new(), connect: vec![endpoint] };
+    let config = ZenohConfig {
+        listen: Vec::new(),
+        connect: vec![endpoint],
+    };
     let bus = runtime.block_on(Bus::zenoh(config)).unwrap();
-    until("the stranger is connected", || (0 < bus.peers()).then_some(()));
-    let stranger = Stranger { bus: &bus, server, cell: Name::new("demo").unwrap() };
+    until("the stranger is connected", || {
+        (0 < bus.peers()).then_some(())
+    });
+    let stranger = Stranger {
+        bus: &bus,
+        server,
+        cell: Name::new("demo").unwrap(),
+    };
     let tried = {
         let _inside = runtime.enter();
         stranger.every_row()
@@ -144,7 +162,12 @@ fn bad_bytes_on_each_stream_are_dropped_and_counted() {
     let table: BTreeSet<_> = STREAMS.iter().map(|row| row.key).collect();
     assert_eq!(tried, table, "a row is not tried");
 
-    assert_eq!(server.get("/readyz").status, 200, "{}", server.get("/readyz").text());
+    assert_eq!(
+        server.get("/readyz").status,
+        200,
+        "{}",
+        server.get("/readyz").text()
+    );
     assert_eq!(cell.mode(), "armed");
     assert!(!daemon.log().contains("panicked"), "{}", daemon.log());
     runtime.block_on(bus.close());

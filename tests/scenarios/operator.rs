@@ -31,7 +31,10 @@ fn an_estop_in_mid_motion_latches_until_a_named_reset() {
     let stopped = cell.submit("put the red block in the left tray");
     cell.wait_motion();
     let answer = cell.command("estop").json(200);
-    assert_eq!((&answer["mode"], &answer["reason"]["name"]), (&json!("estopped"), &json!("emergency_stop")));
+    assert_eq!(
+        (&answer["mode"], &answer["reason"]["name"]),
+        (&json!("estopped"), &json!("emergency_stop"))
+    );
     events.wait_modes(&["running", "estopped"]);
     stopped.wait_state("interrupted");
     events.wait("task_ended", "interrupted");
@@ -39,7 +42,10 @@ fn an_estop_in_mid_motion_latches_until_a_named_reset() {
 
     let waiting = cell.submit("put the blue block in the right tray");
     let refused = cell.command("rearm").problem(409);
-    assert!(refused["detail"].as_str().unwrap().contains("reset"), "{refused}");
+    assert!(
+        refused["detail"].as_str().unwrap().contains("reset"),
+        "{refused}"
+    );
     waiting.demand_stays("queued");
     let show = |body| server.post("/v1/cells/demo/reset", &body).problem(422);
     show(json!({}));
@@ -55,8 +61,12 @@ fn an_estop_in_mid_motion_latches_until_a_named_reset() {
     assert_eq!(waiting.wait_end()["state"], "succeeded");
     events.wait_modes(&["disarmed", "armed", "running"]);
     assert_eq!(stopped.state(), "interrupted", "only a person ends it");
-    let verdict = json!({ "result": "failed", "operator": "ada", "reason": "it lies on the table" });
-    assert_eq!(stopped.post("verdict", &verdict).json(200)["state"], "failed");
+    let verdict =
+        json!({ "result": "failed", "operator": "ada", "reason": "it lies on the table" });
+    assert_eq!(
+        stopped.post("verdict", &verdict).json(200)["state"],
+        "failed"
+    );
     daemon.term();
 }
 
@@ -66,7 +76,10 @@ fn an_estop_outlives_the_daemon() {
     let dir = TempDir::new();
     let data = data_in(&dir);
     let daemon = Daemon::start(&data);
-    let task = daemon.cell().submit("put the green block in the right tray").id;
+    let task = daemon
+        .cell()
+        .submit("put the green block in the right tray")
+        .id;
     daemon.cell().wait_motion();
     assert_eq!(daemon.cell().command("estop").json(200)["mode"], "estopped");
     // The answer is the guard's; the latch is on the disk once the task has noticed.
@@ -98,7 +111,12 @@ fn a_cancel_in_mid_motion_holds_and_the_next_task_runs() {
     let mut events = Events::follow(daemon.server());
     let task = cell.submit("put the red block in the right tray");
     cell.wait_motion();
-    let asked = task.post("cancel", &json!({ "operator": "ada", "reason": "wrong tray" })).json(200);
+    let asked = task
+        .post(
+            "cancel",
+            &json!({ "operator": "ada", "reason": "wrong tray" }),
+        )
+        .json(200);
     assert_eq!(asked["state"], "cancelling");
     assert_eq!(task.wait_end()["state"], "cancelled");
     events.wait_modes(&["running", "hold: no task"]);
@@ -106,7 +124,10 @@ fn a_cancel_in_mid_motion_holds_and_the_next_task_runs() {
     cell.demand_still();
     assert_eq!(cell.mode(), "hold");
     let again = task.post("cancel", &json!({})).problem(409);
-    assert!(again["detail"].as_str().unwrap().contains("cancelled"), "{again}");
+    assert!(
+        again["detail"].as_str().unwrap().contains("cancelled"),
+        "{again}"
+    );
 
     // One that waits is cancelled at once.
     cell.does("put the blue block in the left tray");

@@ -3,21 +3,27 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::support::process::{Daemon, data_in};
 use crate::support::TempDir;
+use crate::support::process::{Daemon, data_in};
 
 /// Names that Debian and others give to the browser.
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
 /// Finds a browser; without one the story is left out, in CI it fails.
-#[expect(clippy::disallowed_methods, reason = "a tool is looked for, and CI says that it is CI")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a tool is looked for, and CI says that it is CI"
+)]
 fn browser() -> Option<PathBuf> {
     let folders = std::env::var("PATH").unwrap_or_default();
-    let candidates = std::env::split_paths(&folders)
-        .flat_map(|folder| BROWSERS.map(|name| folder.join(name)));
+    let candidates =
+        std::env::split_paths(&folders).flat_map(|folder| BROWSERS.map(|name| folder.join(name)));
     let found = candidates.into_iter().find(|path| path.is_file());
     if found.is_none() {
-        assert!(std::env::var("VLAD_CI").is_err(), "CI needs a browser: install chromium");
+        assert!(
+            std::env::var("VLAD_CI").is_err(),
+            "CI needs a browser: install chromium"
+        );
         eprintln!("left out: there is no browser on this machine; install chromium");
     }
     found
@@ -45,7 +51,11 @@ fn dump(browser: &PathBuf, profile: &TempDir, url: &str) -> String {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -58,7 +68,10 @@ fn the_page_shows_the_cell() {
     daemon.cell().does("put the red block in the left tray");
     let page = dump(&browser, &TempDir::new(), &daemon.server().url());
     let mode = daemon.cell().mode();
-    let note = daemon.cell().show()["policy"]["note"].as_str().unwrap().to_owned();
+    let note = daemon.cell().show()["policy"]["note"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     for wanted in [
         format!("data-mode=\"{mode}\">{mode}<"),
         ">scripted<".to_owned(),
@@ -73,8 +86,14 @@ fn the_page_shows_the_cell() {
         assert!(page.contains(&wanted), "{wanted} in\n{page}");
     }
     for view in ["ego", "left_wrist", "right_wrist"] {
-        assert!(page.contains(&format!("what camera {view} sees")), "{view} in\n{page}");
+        assert!(
+            page.contains(&format!("what camera {view} sees")),
+            "{view} in\n{page}"
+        );
     }
-    assert!(page.contains("data-stale=\"false\"") && page.contains(">frame "), "no picture in\n{page}");
+    assert!(
+        page.contains("data-stale=\"false\"") && page.contains(">frame "),
+        "no picture in\n{page}"
+    );
     daemon.term();
 }

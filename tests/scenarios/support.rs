@@ -103,7 +103,9 @@ impl Places {
     pub(crate) fn take(n: usize) -> Self {
         let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
         let full = |taken: &mut usize| PLACES < *taken + n;
-        let mut taken = LEFT.wait_while(taken, full).unwrap_or_else(PoisonError::into_inner);
+        let mut taken = LEFT
+            .wait_while(taken, full)
+            .unwrap_or_else(PoisonError::into_inner);
         *taken += n;
         Self(n)
     }

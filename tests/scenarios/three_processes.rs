@@ -48,14 +48,28 @@ impl Fleet {
         let brain = Self::spawn_brain(&endpoints, dir.path().join("brain.log"));
         let expert = Self::spawn_expert(&endpoints, dir.path().join("expert.log"));
         let server = Server::new(port);
-        let fleet = Self { _places: places, dir, endpoints, starts: 0, server, rest, brain, expert };
+        let fleet = Self {
+            _places: places,
+            dir,
+            endpoints,
+            starts: 0,
+            server,
+            rest,
+            brain,
+            expert,
+        };
         fleet.wait_ready();
-        fleet.cell().wait_mode("armed at start", |mode| mode == "armed");
+        fleet
+            .cell()
+            .wait_mode("armed at start", |mode| mode == "armed");
         fleet
     }
 
     fn spawn_brain([rest, own]: &[String; 2], log: PathBuf) -> Process {
-        Process::spawn(&words(&format!("run --role brain --listen {own} --connect {rest}")), log)
+        Process::spawn(
+            &words(&format!("run --role brain --listen {own} --connect {rest}")),
+            log,
+        )
     }
 
     fn spawn_expert([rest, brain]: &[String; 2], log: PathBuf) -> Process {
@@ -68,7 +82,9 @@ impl Fleet {
     }
 
     fn wait_ready(&self) {
-        until("all three are ready", || (self.server.try_get("/readyz")?.status == 200).then_some(()));
+        until("all three are ready", || {
+            (self.server.try_get("/readyz")?.status == 200).then_some(())
+        });
     }
 
     fn kill(&mut self, victim: Victim) {
@@ -100,7 +116,9 @@ fn chunks_in(log: &str, word: &str) -> BTreeSet<String> {
     let lines = log.lines().filter(|line| line.contains(word));
     let chunk = |line: &str| {
         let (_, rest) = line.split_once(" chunk=")?;
-        let id = rest.trim_start_matches('"').split(|c: char| !c.is_ascii_alphanumeric());
+        let id = rest
+            .trim_start_matches('"')
+            .split(|c: char| !c.is_ascii_alphanumeric());
         id.map(str::to_owned).next()
     };
     lines.filter_map(chunk).collect()
@@ -112,23 +130,36 @@ fn dies_and_comes_back(victim: Victim, role: &str, reason: &str) {
     fleet.cell().does("put the red block in the left tray");
     let sent = chunks_in(&fleet.expert.log(), "chunk sent");
     let accepted = chunks_in(&fleet.rest.log(), "chunk_accepted");
-    assert!(!accepted.is_empty() && accepted.is_subset(&sent), "{accepted:?} of {sent:?}");
+    assert!(
+        !accepted.is_empty() && accepted.is_subset(&sent),
+        "{accepted:?} of {sent:?}"
+    );
 
     let mut events = Events::follow(&fleet.server);
-    let task = fleet.cell().submit("put the green block in the left tray").id;
+    let task = fleet
+        .cell()
+        .submit("put the green block in the left tray")
+        .id;
     fleet.cell().wait_motion();
     fleet.kill(victim);
     events.wait_modes(&["running", "stopping", "stopped"]);
-    let stopped = fleet.cell().show();
-    let state = (&stopped["mode"], &stopped["reason"]["name"]);
-    assert_eq!(state, (&json!("stopped"), &json!(reason)), "{:#?}", events.texts());
+    let stopped = fleet
+        .cell()
+        .wait_mode("it is shown", |mode| mode == "stopped");
+    assert_eq!(
+        stopped["reason"]["name"],
+        json!(reason),
+        "{:#?}",
+        events.texts()
+    );
     let path = format!("/v1/tasks/{task}");
     until("the task is interrupted", || {
         (fleet.server.get(&path).json(200)["state"] == "interrupted").then_some(())
     });
     until("readiness names the dead", || {
         let ready = fleet.server.get("/readyz");
-        (ready.status == 503 && ready.problem(503)["missing"].to_string().contains(role)).then_some(())
+        (ready.status == 503 && ready.problem(503)["missing"].to_string().contains(role))
+            .then_some(())
     });
     fleet.cell().demand_still();
 
@@ -145,7 +176,10 @@ fn dies_and_comes_back(victim: Victim, role: &str, reason: &str) {
         }
         Victim::Expert => ("cancel", json!({}), "cancelled"),
     };
-    let ended = fleet.server.post(&format!("{path}/{verb}"), &body).json(200);
+    let ended = fleet
+        .server
+        .post(&format!("{path}/{verb}"), &body)
+        .json(200);
     assert_eq!(ended["state"], end);
     fleet.cell().does("put the blue block in the right tray");
     fleet.term();

@@ -80,14 +80,16 @@ fn add_keepers(run: &mut Run, store: TaskStore, episodes: EpisodeStore) {
         armed_once: Arc::new(AtomicBool::new(false)),
         session: 5,
     };
-    run.stepped.add(Box::new(Gateway::new(&bus, &clock, &waker, parts).unwrap()));
+    run.stepped
+        .add(Box::new(Gateway::new(&bus, &clock, &waker, parts).unwrap()));
     let parts = RecorderParts {
         cell: run.config.cell.name.clone(),
         store: episodes,
         config_hash: Digest::default(),
         session: 6,
     };
-    run.stepped.add(Box::new(Recorder::new(&bus, &clock, parts).unwrap()));
+    run.stepped
+        .add(Box::new(Recorder::new(&bus, &clock, parts).unwrap()));
 }
 
 #[test]
@@ -95,7 +97,10 @@ fn a_submitted_task_is_done_and_its_episode_is_whole() {
     let folder = Folder::new("whole");
     let mut run = Run::new(&Options::default());
     let mut store = TaskStore::open(&folder.0, run.stepped.clock()).unwrap();
-    let task = store.submit(&submission(&run), None, &Note::cleaned("test")).unwrap().record;
+    let task = store
+        .submit(&submission(&run), None, &Note::cleaned("test"))
+        .unwrap()
+        .record;
     let episodes = EpisodeStore::open(&folder.0).unwrap();
     add_keepers(&mut run, store, episodes.clone());
 
@@ -107,20 +112,36 @@ fn a_submitted_task_is_done_and_its_episode_is_whole() {
             run.stepped.step().unwrap();
         }
         ended |= reader.get(&task.id).unwrap().state.terminal();
-        let summary = ended.then(|| episodes.list(None, 10).unwrap().items.pop()).flatten();
+        let summary = ended
+            .then(|| episodes.list(None, 10).unwrap().items.pop())
+            .flatten();
         if summary.is_some_and(|summary| summary.ending.is_some()) {
             break;
         }
     }
     let task = reader.get(&task.id).unwrap();
-    assert_eq!((task.state, task.attempt), (TaskState::Succeeded, 1), "{:?}", task.reason);
-    assert!(reader.intent(&task.id, 1).unwrap().is_some(), "no motion without an intent");
+    assert_eq!(
+        (task.state, task.attempt),
+        (TaskState::Succeeded, 1),
+        "{:?}",
+        task.reason
+    );
+    assert!(
+        reader.intent(&task.id, 1).unwrap().is_some(),
+        "no motion without an intent"
+    );
     let summary = episodes.get(&task.episode().unwrap()).unwrap();
-    assert_eq!(summary.ending.as_ref().unwrap().outcome.as_str(), "succeeded");
+    assert_eq!(
+        summary.ending.as_ref().unwrap().outcome.as_str(),
+        "succeeded"
+    );
     for kind in KINDS {
         assert!(summary.counts.contains_key(&kind), "{kind} is not logged");
     }
-    assert_eq!(summary.counts[&RecordKind::Chunk], summary.counts[&RecordKind::Context]);
+    assert_eq!(
+        summary.counts[&RecordKind::Chunk],
+        summary.counts[&RecordKind::Context]
+    );
     assert_eq!(summary.views.len(), 3);
     for view in summary.views.values() {
         assert_eq!(view.context_frames, summary.counts[&RecordKind::Context]);

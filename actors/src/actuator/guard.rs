@@ -61,6 +61,8 @@ pub struct Notice {
     pub advice: Option<&'static str>,
     /// The chunk that it concerns.
     pub chunk: Option<ChunkId>,
+    /// The task that held the lease then, with its try.
+    pub task: Option<(TaskId, u32)>,
 }
 
 /// When a servo tick should have begun and did.
@@ -149,7 +151,8 @@ impl Guard {
     /// Runs one servo tick: everything due by time, then one command. `None` as sample means that
     /// the robot could not be read; a sample with numbers that are none counts as the same.
     pub fn servo(&mut self, beat: Beat, sample: Option<&Measured>) -> Executed {
-        match sample.filter(|sample| self.is_sound(sample)) {
+        let timely = |sample: &&Measured| self.is_timely(sample, beat.now_ns);
+        match sample.filter(|sample| self.is_sound(sample)).filter(timely) {
             Some(sample) => self.measured.clone_from(sample),
             None => self.apply(Event::RobotError, beat.now_ns),
         }
@@ -198,6 +201,12 @@ impl Guard {
             // Perception's silence is followed by time, like its unfitness.
             Role::Perception | Role::Actuator | Role::Recorder | Role::Gateway => {}
         }
+    }
+
+    /// Brings motion to hold because nobody is left to speak to: the bus side is ending or gone.
+    pub fn wind_down(&mut self, now_ns: u64) {
+        self.lease = None;
+        self.apply(Event::LeaseLost, now_ns);
     }
 
     /// Takes the robot's refusal of a command.
@@ -264,6 +273,12 @@ impl Guard {
             ticks_per_s,
             counters: self.counters,
         }
+    }
+
+    /// Whether a sample is no older than its limit; a robot that repeats an old one is not known.
+    fn is_timely(&self, sample: &Measured, now_ns: u64) -> bool {
+        let limit_ns = u64::from(self.config.state_late_max) * self.shape.servo_ns;
+        now_ns.saturating_sub(sample.sampled_at_ns) <= limit_ns
     }
 
     /// Everything that time alone decides: silence, leases, time-outs.
@@ -451,12 +466,15 @@ impl Guard {
             text: format!("{}: {}", self.state.mode, self.state.reason.meaning()),
             advice: Some(self.state.reason.what_to_do()),
             chunk: None,
+            task: None,
         });
     }
 
+    /// Keeps something worth a line, with the task that holds the lease.
     fn notice(&mut self, notice: Notice) {
+        let task = self.lease.map(|held| (held.task, held.attempt));
         if self.notices.len() < NOTICES_MAX {
-            self.notices.push(notice);
+            self.notices.push(Notice { task, ..notice });
         }
     }
 }

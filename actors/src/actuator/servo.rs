@@ -27,6 +27,9 @@ const INBOUND_MAX: usize = 64;
 /// What may wait for the bus side: half a second of servo ticks at 1 kHz.
 const OUTBOUND_MAX: usize = 512;
 
+/// Longest stop of any robot, and some: after it the thread ends and the vendor's watchdog acts.
+const WIND_DOWN_NS: u64 = 3 * SECOND;
+
 /// What goes to the guard.
 #[derive(Debug)]
 pub enum Inbound {
@@ -173,6 +176,12 @@ impl ServoLoop {
         connected
     }
 
+    /// Brings motion to an end, because the bus side is ending or gone; `true` at standstill.
+    fn wind_down(&mut self, now_ns: u64) -> bool {
+        self.guard.wind_down(now_ns);
+        self.guard.still_since_ns().is_some()
+    }
+
     fn take_inbound(&mut self, now_ns: u64) -> bool {
         loop {
             match self.inbound.try_recv() {
@@ -279,15 +288,20 @@ impl ServoThread {
             .name("servo".to_owned())
             .spawn(move || {
                 let mut scheduled_ns = clock.now_ns();
-                while !stopped.load(Ordering::Acquire) {
+                let mut ending_since_ns = None;
+                loop {
                     scheduled_ns += period_ns;
                     sleep_until(scheduled_ns);
                     let now_ns = clock.now_ns();
-                    if !servo.beat(Beat {
+                    let connected = servo.beat(Beat {
                         scheduled_ns,
                         now_ns,
-                    }) {
-                        break;
+                    });
+                    if !connected || stopped.load(Ordering::Acquire) {
+                        let since_ns = *ending_since_ns.get_or_insert(now_ns);
+                        if servo.wind_down(now_ns) || since_ns + WIND_DOWN_NS < now_ns {
+                            break;
+                        }
                     }
                     // No catch-up burst: what was missed is missed, and counted as lateness.
                     let behind = now_ns.saturating_sub(scheduled_ns) / period_ns;

@@ -28,6 +28,8 @@ pub struct GuardConfig {
     pub reset_after_ms: u32,
     /// Servo ticks in a row that may begin late by more than a period.
     pub overrun_max: u32,
+    /// Servo periods that the robot's newest sample may be old.
+    pub state_late_max: u32,
 }
 
 impl GuardConfig {
@@ -64,6 +66,8 @@ impl GuardConfig {
         demand(missed, "heartbeat_missed_max", "must lie in 2 to 100");
         let overruns = (1..=10_000).contains(&self.overrun_max);
         demand(overruns, "overrun_max", "must lie in 1 to 10000");
+        let late = (2..=10_000).contains(&self.state_late_max);
+        demand(late, "state_late_max", "must lie in 2 to 10000");
         let jump = 0.0 < self.first_command_rad && self.first_command_rad <= 0.2;
         demand(
             jump,

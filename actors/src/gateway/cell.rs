@@ -20,6 +20,7 @@ use vlad_wire::clock::{MS, SECOND, SharedClock};
 use vlad_wire::id::{CellId, Role, TaskId};
 use vlad_wire::msg::command::{Answer, Estop, Rearm, Reset, Signature};
 use vlad_wire::msg::health::{Event as Line, Fitness, Severity};
+use vlad_wire::msg::sense::JointState;
 use vlad_wire::msg::task::{ActiveTask, EndedTask, Outcome, TaskNow};
 use vlad_wire::stream::{Command, EstopCommand, LeaseCommand, RearmCommand, ResetCommand, Tasks};
 use vlad_wire::text::{Name, Note};
@@ -129,12 +130,8 @@ impl CellGate {
     }
 
     /// Whether nothing moves and no task has the cell.
-    pub(super) fn quiet(&self) -> bool {
-        let still = self
-            .ear
-            .joints
-            .as_ref()
-            .is_none_or(|joints| joints.standstill);
+    pub(super) fn quiet(&self, now_ns: u64) -> bool {
+        let still = self.still(now_ns);
         matches!(self.holding, Holding::Free) && still
     }
 
@@ -155,7 +152,8 @@ impl CellGate {
         followed
     }
 
-    /// Keeps the latch of the store as the guard's.
+    /// Keeps the latch of the store as the guard's, and latches a guard again that forgot: one whose
+    /// process was restarted.
     fn follow_guard(&mut self, store: &mut TaskStore) -> Result<(), TaskStoreError> {
         let Some(guard) = &self.ear.guard else {
             return Ok(());
@@ -167,7 +165,6 @@ impl CellGate {
         if self.last_state == Some(state) {
             return Ok(());
         }
-        self.last_state = Some(state);
         let why = Note::cleaned(state.reason.meaning());
         if state.mode.latched() {
             let names = (Name::new(state.mode.name()), Name::new(state.reason.name()));
@@ -176,7 +173,11 @@ impl CellGate {
             }
         } else if state.reason == Reason::Reset {
             store.set_latch(&self.spec.id, None, &by_gateway(), &why)?;
+        } else if store.latch(&self.spec.id)?.is_some() {
+            self.at_start = AtStart::latch();
         }
+        // Only now: a latch that the disk refused is tried again.
+        self.last_state = Some(state);
         Ok(())
     }
 
@@ -225,7 +226,7 @@ impl CellGate {
         let granted = matches!(&result, Ok(answer) if answer.done);
         let epoch = task.epoch.unwrap_or_default();
         let current = store.get(&task.id)?;
-        if granted && current.state == TaskState::Leased {
+        if granted && current.state == TaskState::Leased && !self.finishing {
             return self.run(store, &current, now_ns);
         }
         let event = match current.state {
@@ -299,7 +300,7 @@ impl CellGate {
         now_ns: u64,
     ) -> Result<(), TaskStoreError> {
         let lost = self
-            .lost(&held)
+            .lost(&held, now_ns)
             .or_else(|| self.lessor.renew(&mut held, now_ns));
         let end = match lost {
             Some(why) => Some((Event::Lost, Note::cleaned(&why))),
@@ -331,8 +332,12 @@ impl CellGate {
     }
 
     /// Why the guard no longer works for the task, if so.
-    fn lost(&self, held: &Held) -> Option<String> {
+    fn lost(&self, held: &Held, now_ns: u64) -> Option<String> {
         let guard = self.ear.guard.as_ref()?;
+        let heard_ns = guard.sent_at_ns.max(held.granted_at_ns);
+        if heard_ns + u64::from(TTL_MS) * MS < now_ns {
+            return Some("the guard is silent".to_owned());
+        }
         if guard.sent_at_ns < held.granted_at_ns {
             return None;
         }
@@ -371,11 +376,7 @@ impl CellGate {
             None => Some(answer),
             Some(_) => None,
         });
-        let still = self
-            .ear
-            .joints
-            .as_ref()
-            .is_none_or(|joints| joints.standstill);
+        let still = self.still(now_ns);
         if answer.is_some() || !still {
             self.holding = Holding::Releasing { task, answer };
             return Ok(());
@@ -389,6 +390,15 @@ impl CellGate {
         }
         self.next_task_ns = now_ns;
         Ok(())
+    }
+
+    /// Whether nothing moves; joints that are no longer heard of cannot be waited for.
+    fn still(&self, now_ns: u64) -> bool {
+        let moving = |joints: &JointState| {
+            let heard = now_ns.saturating_sub(joints.sampled_at_ns) <= u64::from(TTL_MS) * MS;
+            heard && !joints.standstill
+        };
+        !self.ear.joints.as_ref().is_some_and(moving)
     }
 
     /// Ends a task that a person has ended or cancelled.
@@ -440,25 +450,48 @@ impl CellGate {
         reply: Reply<Answer>,
     ) {
         info!(cell = %self.spec.id, ?order, operator = %by.operator, reason = %by.reason, "command");
-        let epoch = match store.next_epoch(&self.spec.id) {
-            Ok(epoch) => epoch,
-            // An e-stop needs no epoch and must not wait for a full disk.
-            Err(_) if order == GuardOrder::Estop => 0,
-            Err(error) => return drop(reply.send(Err(store_error(error)))),
-        };
         self.at_start = AtStart::Nothing;
-        self.waiting.push(match order {
-            GuardOrder::Estop => wait(self.estop.ask(&Estop { by }, ANSWER), reply),
-            GuardOrder::Reset => wait(self.reset.ask(&Reset { epoch, by }, ANSWER), reply),
-            GuardOrder::Rearm => {
+        // An e-stop needs no epoch and waits for no disk.
+        if order == GuardOrder::Estop {
+            self.waiting
+                .push(wait(self.estop.ask(&Estop { by }, ANSWER), reply));
+            return;
+        }
+        let waiting = self.signed_command(store, order, by, reply);
+        self.waiting.extend(waiting);
+    }
+
+    /// Passes a command with a new epoch to the guard, unless the cell's latch forbids it.
+    fn signed_command(
+        &mut self,
+        store: &mut TaskStore,
+        order: GuardOrder,
+        by: Signature,
+        reply: Reply<Answer>,
+    ) -> Option<Waiting> {
+        let id = &self.spec.id;
+        let prepared = store
+            .next_epoch(id)
+            .and_then(|epoch| Ok((epoch, store.latch(id)?)));
+        match (order, prepared) {
+            (_, Err(error)) => drop(reply.send(Err(store_error(error)))),
+            (GuardOrder::Rearm, Ok((_, Some(latch)))) => {
+                let text = format!("the cell is latched ({}): reset it first", latch.mode);
+                drop(reply.send(Err(DeskError::Conflict(text))));
+            }
+            (GuardOrder::Rearm, Ok((epoch, None))) => {
                 let ask = Rearm {
                     epoch,
                     by,
                     expected_pose: Vec::new(),
                 };
-                wait(self.rearm.ask(&ask, ANSWER), reply)
+                return Some(wait(self.rearm.ask(&ask, ANSWER), reply));
             }
-        });
+            (GuardOrder::Reset | GuardOrder::Estop, Ok((epoch, _))) => {
+                return Some(wait(self.reset.ask(&Reset { epoch, by }, ANSWER), reply));
+            }
+        }
+        None
     }
 
     fn publish_task(&mut self, now_ns: u64) {

@@ -45,6 +45,14 @@ impl Meter {
     }
 }
 
+impl Meter {
+    /// The rate, or none once a stream has been silent for two seconds.
+    fn rate_now_hz(&self, now_ns: u64) -> f64 {
+        let silent = 2 * SECOND < now_ns.saturating_sub(self.since_ns);
+        if silent { 0.0 } else { self.rate_hz }
+    }
+}
+
 /// Gives an age in milliseconds.
 #[expect(
     clippy::cast_precision_loss,
@@ -134,7 +142,7 @@ impl Ear {
     pub(super) fn streams(&self, now_ns: u64) -> Vec<StreamView> {
         let view = |(key, meter): (&String, &Meter)| StreamView {
             key: key.clone(),
-            rate_hz: meter.rate_hz,
+            rate_hz: meter.rate_now_hz(now_ns),
             age_ms: age_ms(now_ns, meter.newest_ns),
         };
         self.meters.iter().map(view).collect()

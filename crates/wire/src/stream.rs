@@ -174,18 +174,18 @@ streams! {
     streams {
         /// One image with its capture stamp.
         Frames: sense::Frame = { key "frame/{view}", "perception" => "recorder, gateway",
-            Rate::Camera, Stale::Periods(6), Keep::Latest, Bulk, Heads, budget 5 };
+            Rate::Camera, Stale::Periods(6), Keep::Ring(16), Bulk, Heads, budget 5 };
         /// Measured state at servo rate: guard clock, tick, standstill.
         Joints: sense::JointState = { key "joints",
             "actuator" => "perception, action-expert, gateway, recorder",
-            Rate::Servo, Stale::Periods(5), Keep::Latest, Control, Yes, budget 2 };
+            Rate::Servo, Stale::Periods(5), Keep::Ring(120), Control, Yes, budget 2 };
         /// What the cell does now: task, attempt, epoch, instruction, seed, deadline, or none.
         Tasks: task::TaskNow = { key "task",
             "gateway" => "perception, brain, action-expert, recorder",
             Rate::Hz(2), Stale::Ms(2000), Keep::Latest, Control, Yes, budget 0 };
         /// Images of all views and proprioceptive state; of a simulated cell also the truth.
         Observations: sense::Observation = { key "obs", "perception" => "brain, recorder",
-            Rate::Camera, Stale::Ms(200), Keep::Latest, Bulk, Heads, budget 10 };
+            Rate::Camera, Stale::Ms(200), Keep::Ring(8), Bulk, Heads, budget 10 };
         /// Think now; one in flight.
         Requests: think::ThinkRequest = { key "request", "action-expert" => "brain, recorder",
             Rate::Decision, Stale::ActionAge, Keep::Ring(4), Control, Yes, budget 2 };
@@ -197,7 +197,7 @@ streams! {
             Rate::Decision, Stale::ActionAge, Keep::Ring(8), Control, Yes, budget 30 };
         /// The guard's buffer of accepted future targets; the prefix is read from it.
         AcceptedTargets: execute::Accepted = { key "accepted", "actuator" => "action-expert, recorder",
-            Rate::Policy, Stale::Ms(200), Keep::Latest, Control, Yes, budget 2 };
+            Rate::Policy, Stale::Ms(200), Keep::Ring(16), Control, Yes, budget 2 };
         /// What was commanded and measured at each servo tick, one message a policy tick.
         ExecutedActions: execute::ExecutedTicks = { key "executed", "actuator" => "recorder, gateway",
             Rate::Policy, Stale::Ms(500), Keep::Ring(64), Bulk, Yes, budget 0 };

@@ -26,17 +26,17 @@ impl<'a> Cell<'a> {
         Self { server }
     }
 
-    pub(crate) fn show(&self) -> Value {
+    pub(crate) fn show(self) -> Value {
         self.server.get("/v1/cells/demo").json(200)
     }
 
-    pub(crate) fn mode(&self) -> String {
+    pub(crate) fn mode(self) -> String {
         self.show()["mode"].as_str().unwrap_or("unknown").to_owned()
     }
 
     /// Waits for a mode, and gives the cell in it.
     #[track_caller]
-    pub(crate) fn wait_mode(&self, what: &str, fits: impl Fn(&str) -> bool) -> Value {
+    pub(crate) fn wait_mode(self, what: &str, fits: impl Fn(&str) -> bool) -> Value {
         until(what, || {
             let cell = self.show();
             cell["mode"].as_str().is_some_and(&fits).then_some(cell)
@@ -44,42 +44,48 @@ impl<'a> Cell<'a> {
     }
 
     /// Commands the guard as a person.
-    pub(crate) fn command(&self, verb: &str) -> Reply {
+    pub(crate) fn command(self, verb: &str) -> Reply {
         let body = json!({ "operator": "ada", "reason": "a story" });
         self.server.post(&format!("/v1/cells/demo/{verb}"), &body)
     }
 
     /// Waits until a task moves the arms.
     #[track_caller]
-    pub(crate) fn wait_motion(&self) {
+    pub(crate) fn wait_motion(self) {
         until("an arm moves", || {
             let cell = self.show();
             let joints = cell["joints"].as_array()?;
             let moves = joints.iter().any(|joint| {
                 joint["unit"] == "rad"
-                    && joint["velocity"].as_f64().is_some_and(|speed| MOVING_RAD_S < speed.abs())
+                    && joint["velocity"]
+                        .as_f64()
+                        .is_some_and(|speed| MOVING_RAD_S < speed.abs())
             });
             (cell["mode"] == "running" && moves).then_some(())
         });
     }
 
     /// Gives the measured positions.
-    pub(crate) fn joints(&self) -> Vec<f64> {
+    pub(crate) fn joints(self) -> Vec<f64> {
         let cell = self.show();
         let joints = cell["joints"].as_array().unwrap().iter();
-        joints.map(|joint| joint["position"].as_f64().unwrap()).collect()
+        joints
+            .map(|joint| joint["position"].as_f64().unwrap())
+            .collect()
     }
 
     /// Looks many times, and demands that nothing moves.
     #[track_caller]
-    pub(crate) fn demand_still(&self) {
+    pub(crate) fn demand_still(self) {
         let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= STILL_RAD);
         let mut last = self.joints();
+        let mut rests = 0;
         until("the arms come to rest", || {
             let now = self.joints();
-            let rests = near(&last, &now);
+            // Two looks may fall into one snapshot of the daemon; four in a row do not.
+            rests = if near(&last, &now) { rests + 1 } else { 0 };
             last.clone_from(&now);
-            rests.then_some(())
+            (4 <= rests).then_some(())
         });
         for _ in 0..LOOKS {
             pause();
@@ -90,14 +96,17 @@ impl<'a> Cell<'a> {
 
     /// Submits a task.
     #[track_caller]
-    pub(crate) fn submit(&self, instruction: &str) -> Task<'a> {
-        let task = self.server.post("/v1/tasks", &submission(instruction)).json(201);
+    pub(crate) fn submit(self, instruction: &str) -> Task<'a> {
+        let task = self
+            .server
+            .post("/v1/tasks", &submission(instruction))
+            .json(201);
         Task::new(self.server, &task)
     }
 
     /// Does a task to its good end.
     #[track_caller]
-    pub(crate) fn does(&self, instruction: &str) -> Value {
+    pub(crate) fn does(self, instruction: &str) -> Value {
         let ended = self.submit(instruction).wait_end();
         assert_eq!(ended["state"], "succeeded", "{ended}");
         ended
@@ -117,7 +126,10 @@ pub(crate) struct Task<'a> {
 
 impl<'a> Task<'a> {
     pub(crate) fn new(server: &'a Server, task: &Value) -> Self {
-        Self { server, id: task["id"].as_str().unwrap().to_owned() }
+        Self {
+            server,
+            id: task["id"].as_str().unwrap().to_owned(),
+        }
     }
 
     pub(crate) fn show(&self) -> Value {
@@ -129,7 +141,8 @@ impl<'a> Task<'a> {
     }
 
     pub(crate) fn post(&self, verb: &str, body: &Value) -> Reply {
-        self.server.post(&format!("/v1/tasks/{}/{verb}", self.id), body)
+        self.server
+            .post(&format!("/v1/tasks/{}/{verb}", self.id), body)
     }
 
     /// Waits for a state.
@@ -144,7 +157,14 @@ impl<'a> Task<'a> {
     /// Waits until nothing more happens without a person.
     #[track_caller]
     pub(crate) fn wait_end(&self) -> Value {
-        let open = ["queued", "leased", "running", "pausing", "paused", "cancelling"];
+        let open = [
+            "queued",
+            "leased",
+            "running",
+            "pausing",
+            "paused",
+            "cancelling",
+        ];
         until_within(TASK_NS, "the task ends", || {
             let task = self.show();
             (!open.contains(&task["state"].as_str().unwrap())).then_some(task)

@@ -11,7 +11,7 @@ use super::http::Server;
 /// Events that wait to be read: far more than a story has.
 const EVENTS_MAX: usize = 4096;
 /// As [`super::until`].
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Follows the events of a daemon from now on.
 pub(crate) struct Events {
@@ -26,14 +26,19 @@ impl Events {
         // Ends with the daemon's connection, at the latest with the test's process.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                let Some(data) = line.strip_prefix("data:") else { continue };
+                let Some(data) = line.strip_prefix("data:") else {
+                    continue;
+                };
                 let event = serde_json::from_str(data).expect("an event is a JSON document");
                 if send.send(event).is_err() {
                     return;
                 }
             }
         });
-        Self { arriving, seen: Vec::new() }
+        Self {
+            arriving,
+            seen: Vec::new(),
+        }
     }
 
     /// Waits for an event, and passes over those before it.
@@ -43,7 +48,9 @@ impl Events {
             match self.arriving.recv_timeout(PATIENCE) {
                 Ok(event) => {
                     self.seen.push(event.clone());
-                    let says = event["text"].as_str().is_some_and(|said| said.starts_with(text));
+                    let says = event["text"]
+                        .as_str()
+                        .is_some_and(|said| said.starts_with(text));
                     if event["kind"] == kind && says {
                         return event;
                     }
@@ -52,7 +59,10 @@ impl Events {
                     panic!("no event {kind} {text:?} in {:#?}", self.texts())
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    panic!("the events ended before {kind} {text:?}: {:#?}", self.texts())
+                    panic!(
+                        "the events ended before {kind} {text:?}: {:#?}",
+                        self.texts()
+                    )
                 }
             }
         }

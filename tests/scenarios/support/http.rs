@@ -26,7 +26,9 @@ impl Reply {
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     /// Its document, which came with this status.
@@ -60,7 +62,10 @@ impl Server {
             .proxy(None)
             .timeout_global(Some(ANSWER))
             .build();
-        Self { agent: config.into(), port }
+        Self {
+            agent: config.into(),
+            port,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -89,7 +94,8 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.send(request, &body.to_string()).expect("the daemon answers")
+        self.send(request, &body.to_string())
+            .expect("the daemon answers")
     }
 
     fn send(&self, request: ureq::http::request::Builder, body: &str) -> Option<Reply> {
@@ -99,7 +105,12 @@ impl Server {
             self.agent.run(request.body(body.to_owned()).unwrap())
         };
         let mut answer = answer.ok()?;
-        let bytes = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec().ok()?;
+        let bytes = answer
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_MAX)
+            .read_to_vec()
+            .ok()?;
         Some(Reply {
             status: answer.status().as_u16(),
             headers: answer.headers().clone(),
@@ -113,7 +124,9 @@ impl Server {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(ANSWER)).unwrap();
         // The daemon may answer and close before it has read all.
-        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+        let _ = stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(body));
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
@@ -122,7 +135,10 @@ impl Server {
     /// Opens the events; what happens after it is in them.
     pub(crate) fn events(&self) -> BufReader<impl Read + Send + use<>> {
         let config = Agent::config_builder().proxy(None).build();
-        let answer = Agent::from(config).get(format!("{}/v1/events", self.url())).call().unwrap();
+        let answer = Agent::from(config)
+            .get(format!("{}/v1/events", self.url()))
+            .call()
+            .unwrap();
         BufReader::new(answer.into_body().into_reader())
     }
 }

@@ -83,7 +83,9 @@ impl Process {
     pub(crate) fn term(&mut self) -> i32 {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let ended = || self.child.try_wait().unwrap();
-        until("the process ends after SIGTERM", ended).code().expect("it ends by itself")
+        until("the process ends after SIGTERM", ended)
+            .code()
+            .expect("it ends by itself")
     }
 
     /// Whether it still runs.
@@ -122,7 +124,10 @@ impl Daemon {
     /// The same with further arguments.
     pub(crate) fn start_with(data: &Path, further: &[&str]) -> Self {
         let place = Places::take(1);
-        Self { _place: Some(place), ..Self::start_placeless(data, further) }
+        Self {
+            _place: Some(place),
+            ..Self::start_placeless(data, further)
+        }
     }
 
     /// The same for a story that holds its places itself.
@@ -132,7 +137,11 @@ impl Daemon {
         args.extend(further.iter().map(ToString::to_string));
         let log = data.with_extension(format!("{port}.log"));
         let process = Process::spawn(&args, log);
-        let mut daemon = Self { process, server: Server::new(port), _place: None };
+        let mut daemon = Self {
+            process,
+            server: Server::new(port),
+            _place: None,
+        };
         daemon.wait_ready();
         daemon
     }
@@ -177,7 +186,9 @@ impl Daemon {
 /// The arguments of a daemon on a folder and a port.
 pub(crate) fn run_args(data: &Path, port: u16) -> Vec<String> {
     let (data, bind) = (data.display().to_string(), format!("127.0.0.1:{port}"));
-    ["run", "--data", &data, "--bind", &bind].map(str::to_owned).to_vec()
+    ["run", "--data", &data, "--bind", &bind]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// A folder for one daemon: its data, and its logs beside it.

@@ -187,6 +187,7 @@ impl Guard {
             text: format!("row 0 is for tick {first}"),
             advice: None,
             chunk: Some(head.id),
+            task: None,
         });
         self.apply(Event::ChunkAccepted, now_ns);
     }
@@ -207,6 +208,7 @@ impl Guard {
             text: refusal.text().to_owned(),
             advice: None,
             chunk: Some(chunk.head.id),
+            task: None,
         });
         match refusal {
             Refusal::Jump => self.apply(Event::FirstCommandJump, now_ns),

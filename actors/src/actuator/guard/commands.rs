@@ -228,6 +228,7 @@ impl Guard {
             text: text.to_owned(),
             advice: None,
             chunk: None,
+            task: None,
         });
     }
 

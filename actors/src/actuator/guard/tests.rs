@@ -49,6 +49,7 @@ fn config() -> GuardConfig {
         action_age_limit_ms: 1500,
         reset_after_ms: 500,
         overrun_max: 3,
+        state_late_max: 3,
     }
 }
 

@@ -3,6 +3,7 @@
 use vlad_safety::mode::Mode;
 use vlad_wire::clock::SECOND;
 use vlad_wire::id::{CellId, Role};
+use vlad_wire::msg::execute::GuardState;
 use vlad_wire::msg::health::{Alive, Fitness};
 use vlad_wire::text::{Name, Note};
 
@@ -34,7 +35,8 @@ impl CellGate {
         self.ear
             .alive
             .retain(|_, (_, at_ns)| now_ns.saturating_sub(*at_ns) < SHOWN_NS);
-        let guard = self.ear.guard.as_ref();
+        let fresh = |guard: &&GuardState| now_ns.saturating_sub(guard.sent_at_ns) <= ALIVE_NS;
+        let guard = self.ear.guard.as_ref().filter(fresh);
         let mut not_ready = self.not_warm(now_ns);
         if let Some(guard) =
             guard.filter(|guard| !matches!(guard.mode, Mode::Armed | Mode::Running | Mode::Hold))

@@ -27,13 +27,18 @@ pub(super) enum AtStart {
 }
 
 impl AtStart {
+    /// Latches the guard, and tries again until it is.
+    pub(super) fn latch() -> Self {
+        Self::Latch {
+            not_before_ns: 0,
+            answer: None,
+        }
+    }
+
     /// Decides by the configuration and by what the store remembers; a latch wins.
     pub(super) fn new(arm_at_start: bool, start: &Start) -> Self {
         if start.latched {
-            Self::Latch {
-                not_before_ns: 0,
-                answer: None,
-            }
+            Self::latch()
         } else if arm_at_start && start.may_arm {
             Self::Arm {
                 not_before_ns: 0,

@@ -205,7 +205,10 @@ fn holds_go_on_as_the_table_says() {
         running
     );
     let paused = after(running, &[Event::Pause]);
-    assert_eq!(after(paused, &[Event::LeaseLost, Event::LeaseGranted]), paused);
+    assert_eq!(
+        after(paused, &[Event::LeaseLost, Event::LeaseGranted]),
+        paused
+    );
 }
 
 #[test]

@@ -128,6 +128,39 @@ fn a_robot_that_cannot_be_read_stops() {
 }
 
 #[test]
+fn a_robot_that_repeats_an_old_sample_stops_after_three_servo_periods() {
+    let mut bench = Bench::running(Strategy::Naive);
+    for late in 1..=4 {
+        bench.now_ns += SERVO_NS;
+        let beat = Beat {
+            scheduled_ns: bench.now_ns,
+            now_ns: bench.now_ns,
+        };
+        // The sample is the one of the last step, and never a newer one.
+        let sample = bench.measured.clone();
+        let mode = bench.guard.servo(beat, Some(&sample)).mode;
+        let expected = if late <= 3 {
+            Mode::Running
+        } else {
+            Mode::Stopping
+        };
+        assert_eq!(mode, expected, "{late} periods old");
+    }
+    bench.until_stopped();
+    assert_eq!(bench.state(), (Mode::Stopped, Reason::RobotError));
+}
+
+#[test]
+fn winding_down_is_a_controlled_stop_that_no_chunk_leaves() {
+    let mut bench = Bench::running(Strategy::Naive);
+    bench.guard.wind_down(bench.now_ns);
+    assert_eq!(bench.state(), (Mode::Hold, Reason::LeaseLost));
+    bench.millis(500);
+    assert!(bench.guard.still_since_ns().is_some());
+    assert!(bench.send(Strategy::Naive).is_none());
+}
+
+#[test]
 fn a_measurement_that_is_no_number_is_a_robot_that_cannot_be_read() {
     for (position, velocity) in [(f64::NAN, 0.0), (f64::INFINITY, 0.0), (0.5, f64::NAN)] {
         let mut bench = Bench::new();
