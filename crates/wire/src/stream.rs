@@ -174,7 +174,7 @@ streams! {
     streams {
         /// One image with its capture stamp.
         Frames: sense::Frame = { key "frame/{view}", "perception" => "recorder, gateway",
-            Rate::Camera, Stale::Periods(6), Keep::Ring(16), Bulk, Heads, budget 5 };
+            Rate::Camera, Stale::Periods(6), Keep::Latest, Bulk, Heads, budget 5 };
         /// Measured state at servo rate: guard clock, tick, standstill.
         Joints: sense::JointState = { key "joints",
             "actuator" => "perception, action-expert, gateway, recorder",

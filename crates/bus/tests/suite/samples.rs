@@ -152,6 +152,7 @@ impl Sample for TaskNow {
     fn sample() -> Self {
         Self {
             sent_at_ns: 1,
+            last: None,
             task: None,
         }
     }
