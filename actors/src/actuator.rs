@@ -310,4 +310,14 @@ impl Core for Actuator {
         self.take_outbound(now_ns);
         Ok(())
     }
+
+    /// The robot comes to standstill before the guard ends, and the log shows it.
+    fn finish(&mut self, now_ns: u64) -> bool {
+        if let Some(thread) = &self.thread {
+            thread.wind_down();
+        }
+        let ended = self.thread.as_ref().is_none_or(ServoThread::ended);
+        self.take_outbound(now_ns);
+        ended
+    }
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`daemon`] | a task from the post to the browsable episode, over a restart |
 //! | [`three_processes`] | brain, expert and the rest; one of them dies in mid-motion |
+//! | [`guard_process`] | the guard in a process of its own: its death, its end |
 //! | [`operator`] | e-stop, reset, rearm and cancel in mid-motion |
 //! | [`restart`] | `kill -9` of the whole daemon; what two daemons cannot share |
 //! | [`refusals`] | mutated configurations end with 78, file, key and reason |
@@ -21,6 +22,7 @@
 mod abuse;
 mod cli;
 mod daemon;
+mod guard_process;
 mod malformed;
 mod operator;
 mod page;

@@ -314,6 +314,11 @@ impl ServoThread {
         })
     }
 
+    /// Asks the thread to bring the robot to standstill and then to end.
+    pub fn wind_down(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
     /// Whether the thread has ended, by a panic for instance.
     pub fn ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
@@ -322,7 +327,7 @@ impl ServoThread {
 
 impl Drop for ServoThread {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
+        self.wind_down();
         if let Some(thread) = self.thread.take() {
             // A panic in the thread was already seen as its end.
             drop(thread.join());

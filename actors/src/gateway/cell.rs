@@ -18,21 +18,20 @@ use vlad_task::schedule::next_for;
 use vlad_task::state::{Event, TaskState};
 use vlad_wire::clock::{MS, SECOND, SharedClock};
 use vlad_wire::id::{CellId, Role, TaskId};
-use vlad_wire::msg::command::{Answer, Estop, Rearm, Reset, Signature};
 use vlad_wire::msg::health::{Event as Line, Fitness, Severity};
 use vlad_wire::msg::sense::JointState;
 use vlad_wire::msg::task::{ActiveTask, EndedTask, Outcome, TaskNow};
-use vlad_wire::stream::{Command, EstopCommand, LeaseCommand, RearmCommand, ResetCommand, Tasks};
+use vlad_wire::stream::{EstopCommand, LeaseCommand, RearmCommand, ResetCommand, Tasks};
 use vlad_wire::text::{Name, Note};
 
 use super::by_gateway;
-use super::desk::{DeskError, GuardOrder, Reply};
 use super::ear::Ear;
 use super::lease::{Held, Holding, Lessor, TTL_MS};
-use super::store_error;
 use crate::herald::{Herald, Saying};
+use command::{Waiting, remember_latch};
 use start::AtStart;
 
+mod command;
 mod show;
 mod start;
 
@@ -66,9 +65,6 @@ pub(super) struct Start {
     /// Differs from start to start.
     pub(super) session: u64,
 }
-
-/// A person's command that waits for the guard's answer.
-type Waiting = Box<dyn FnMut(&mut TaskStore) -> bool + Send>;
 
 /// One cell.
 pub(super) struct CellGate {
@@ -167,10 +163,7 @@ impl CellGate {
         }
         let why = Note::cleaned(state.reason.meaning());
         if state.mode.latched() {
-            let names = (Name::new(state.mode.name()), Name::new(state.reason.name()));
-            if let (Ok(mode), Ok(reason)) = names {
-                store.set_latch(&self.spec.id, Some((&mode, &reason)), &by_gateway(), &why)?;
-            }
+            remember_latch(store, &self.spec.id, state)?;
         } else if state.reason == Reason::Reset {
             store.set_latch(&self.spec.id, None, &by_gateway(), &why)?;
         } else if store.latch(&self.spec.id)?.is_some() {
@@ -441,59 +434,6 @@ impl CellGate {
         self.publish_task(now_ns);
     }
 
-    /// Passes a person's command to the guard; the answer goes to `reply` when it comes.
-    pub(super) fn command(
-        &mut self,
-        store: &mut TaskStore,
-        order: GuardOrder,
-        by: Signature,
-        reply: Reply<Answer>,
-    ) {
-        info!(cell = %self.spec.id, ?order, operator = %by.operator, reason = %by.reason, "command");
-        self.at_start = AtStart::Nothing;
-        // An e-stop needs no epoch and waits for no disk.
-        if order == GuardOrder::Estop {
-            self.waiting
-                .push(wait(self.estop.ask(&Estop { by }, ANSWER), reply));
-            return;
-        }
-        let waiting = self.signed_command(store, order, by, reply);
-        self.waiting.extend(waiting);
-    }
-
-    /// Passes a command with a new epoch to the guard, unless the cell's latch forbids it.
-    fn signed_command(
-        &mut self,
-        store: &mut TaskStore,
-        order: GuardOrder,
-        by: Signature,
-        reply: Reply<Answer>,
-    ) -> Option<Waiting> {
-        let id = &self.spec.id;
-        let prepared = store
-            .next_epoch(id)
-            .and_then(|epoch| Ok((epoch, store.latch(id)?)));
-        match (order, prepared) {
-            (_, Err(error)) => drop(reply.send(Err(store_error(error)))),
-            (GuardOrder::Rearm, Ok((_, Some(latch)))) => {
-                let text = format!("the cell is latched ({}): reset it first", latch.mode);
-                drop(reply.send(Err(DeskError::Conflict(text))));
-            }
-            (GuardOrder::Rearm, Ok((epoch, None))) => {
-                let ask = Rearm {
-                    epoch,
-                    by,
-                    expected_pose: Vec::new(),
-                };
-                return Some(wait(self.rearm.ask(&ask, ANSWER), reply));
-            }
-            (GuardOrder::Reset | GuardOrder::Estop, Ok((epoch, _))) => {
-                return Some(wait(self.reset.ask(&Reset { epoch, by }, ANSWER), reply));
-            }
-        }
-        None
-    }
-
     fn publish_task(&mut self, now_ns: u64) {
         self.next_task_ns = now_ns + TASK_PERIOD_NS;
         let task = match &self.holding {
@@ -566,20 +506,4 @@ impl CellGate {
             });
         lacks.map(|text| Note::cleaned(&text)).collect()
     }
-}
-
-/// Gives something that waits for an answer and passes it on; `true` when it has.
-fn wait<C: Command<Answer = Answer>>(mut answer: Pending<C>, reply: Reply<Answer>) -> Waiting {
-    let mut reply = Some(reply);
-    Box::new(move |_| {
-        let Some(result) = answer.try_take() else {
-            return false;
-        };
-        if let Some(reply) = reply.take() {
-            let unavailable = |_| DeskError::Unavailable("the guard did not answer".to_owned());
-            // A client that no longer waits has nobody to tell.
-            drop(reply.send(result.map_err(unavailable)));
-        }
-        true
-    })
 }
