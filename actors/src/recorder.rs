@@ -192,8 +192,11 @@ impl Recorder {
             began_at_ns: now_ns,
             began_at_ms: self.clock.wall_ns() / MS,
             policy: self.policy.clone(),
-            model_hash: None,
-            normaliser_hash: None,
+            model_hash: self.policy.as_ref().map(|policy| policy.model_hash.clone()),
+            normaliser_hash: self
+                .policy
+                .as_ref()
+                .map(|policy| policy.normaliser_hash.clone()),
             config_hash: Some(self.config_hash.clone()),
             n_threads: std::thread::available_parallelism()
                 .ok()

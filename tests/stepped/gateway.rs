@@ -142,6 +142,8 @@ fn a_submitted_task_is_done_and_its_episode_is_whole() {
         summary.counts[&RecordKind::Chunk],
         summary.counts[&RecordKind::Context]
     );
+    let hash = summary.meta.model_hash.as_ref().map(|hash| hash.len());
+    assert_eq!(hash, Some(32), "an episode says which model made it");
     assert_eq!(summary.views.len(), 3);
     for view in summary.views.values() {
         assert_eq!(view.context_frames, summary.counts[&RecordKind::Context]);

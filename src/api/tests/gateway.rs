@@ -27,6 +27,7 @@ use vlad_wire::msg::command::Answer;
 use vlad_wire::msg::execute::GuardCounters;
 use vlad_wire::msg::health::{Event, PolicyLabel, Severity};
 use vlad_wire::msg::sense::{Frame, FrameHead};
+use vlad_wire::msg::think::Digest;
 use vlad_wire::text::{Name, Note};
 
 /// The id of the episode that the log holds.
@@ -211,6 +212,8 @@ pub(super) fn cell() -> CellView {
             policy: Some(PolicyLabel {
                 name: name("scripted"),
                 note: note("reads the scene's object poses; not a network"),
+                model_hash: Digest::default(),
+                normaliser_hash: Digest::default(),
             }),
             version: note("0.0.0-test"),
             age_ms: 12.0,

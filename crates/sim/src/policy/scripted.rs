@@ -60,6 +60,8 @@ impl Policy for ScriptedPolicy {
         PolicyLabel {
             name: self.name.clone(),
             note: Note::cleaned("reads the scene's object poses; not a network"),
+            model_hash: self.model_hash(),
+            normaliser_hash: self.normaliser_hash(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::think::Digest;
 use crate::codec::Small;
 use crate::id::{CellId, ChunkId, Role, TaskId};
 use crate::text::{Name, Note};
@@ -31,6 +32,10 @@ pub struct PolicyLabel {
     pub name: Name,
     /// What a person must know about it, such as that it reads the scene's poses.
     pub note: Note,
+    /// Its checkpoint, as in each chunk.
+    pub model_hash: Digest,
+    /// Its normaliser, as in each chunk.
+    pub normaliser_hash: Digest,
 }
 
 /// A heartbeat, 50 times a second.

@@ -5,7 +5,7 @@ use crate::msg::execute::{Accepted, Executed, ExecutedTicks, Source};
 use crate::msg::health::{Alive, Event, Fitness, PolicyLabel, Severity, Version};
 use crate::msg::sense::{JointState, Observation, ObservationHead, PoseQuat, TrueObject};
 use crate::msg::task::{ActiveTask, EndedTask, TaskNow};
-use crate::msg::think::Chunk;
+use crate::msg::think::{Chunk, Digest};
 
 /// A number that takes all nine bytes.
 const WIDE: u64 = u64::MAX;
@@ -142,6 +142,8 @@ fn the_largest_words_of_the_roles_fit() {
         policy: Some(PolicyLabel {
             name: longest_name(),
             note: longest_note(),
+            model_hash: Digest::from(vec![0xFF; 32]),
+            normaliser_hash: Digest::from(vec![0xFF; 32]),
         }),
         sent_at_ns: WIDE,
     });

@@ -6,6 +6,7 @@ use crate::msg::command::{
 };
 use crate::msg::health::{Alive, Event, Fitness, PolicyLabel, Severity, Version};
 use crate::msg::task::{ActiveTask, EndedTask, Outcome, TaskNow, Verdict};
+use crate::msg::think::Digest;
 
 fn by() -> impl Strategy<Value = Signature> {
     (note(), note()).prop_map(|(operator, reason)| Signature { operator, reason })
@@ -28,7 +29,12 @@ fn lease() -> impl Strategy<Value = Lease> {
 
 fn alive() -> impl Strategy<Value = Alive> {
     let fitness = prop_oneof![Just(Fitness::Fit), note().prop_map(Fitness::Unfit)];
-    let policy = (name(), note()).prop_map(|(name, note)| PolicyLabel { name, note });
+    let policy = (name(), note()).prop_map(|(name, note)| PolicyLabel {
+        name,
+        note,
+        model_hash: Digest::from(vec![1; 32]),
+        normaliser_hash: Digest::from(vec![2; 32]),
+    });
     let version = (any::<u8>(), note()).prop_map(|(layout, package)| Version { layout, package });
     (
         role(),
