@@ -1,7 +1,7 @@
 //! The REST API under `/v1`, beside it health, readiness and metrics; errors are RFC 9457 documents.
 //!
 //! Handlers are plain functions over the gateway's [`Desk`] and the [`EpisodeStore`]: they decide
-//! nothing about robots. [`routes`] is the one list of paths, and [`openapi`] is generated from the
+//! nothing about robots. `routes` is the one list of paths, and [`openapi`] is generated from the
 //! same handlers; a test proves that both agree.
 
 use std::sync::Arc;
@@ -141,7 +141,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
 )]
 struct Document;
 
-/// Gives the OpenAPI document of [`routes`].
+/// Gives the OpenAPI document of `routes`.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     Document::openapi()
 }
