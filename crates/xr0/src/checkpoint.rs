@@ -1,0 +1,184 @@
+//! A checkpoint directory in the released layout (reference §1.1): settings, tokenizer, weights.
+//!
+//! ```text
+//! config.json                     sizes of the networks
+//! preprocessor_config.json        image limits, statistics of the actions by robot type
+//! tokenizer.json
+//! model.safetensors.index.json    tensor → shard; or one model.safetensors and no index
+//! model-0000i-of-0000n.safetensors
+//! ```
+//! [`Checkpoint::open`] proves that every tensor is there with the shape that `config.json` asks
+//! for, and nothing else, before a byte of the weights is read; what is wrong is listed at once.
+//! What the files beside these say does not matter, `metadata.total_size` of the index included:
+//! the shards' own headers and lengths decide.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+
+use crate::checkpoint::digest::Digest;
+use crate::checkpoint::shard::Shard;
+use crate::checkpoint::survey::Survey;
+use crate::config::Config;
+use crate::error::{Error, Fault, Result};
+use crate::layout::{self, Part, TensorSpec};
+use crate::preprocess::PreprocessorConfig;
+use crate::tokenizer::Tokenizer;
+
+pub mod digest;
+mod map;
+pub(crate) mod read;
+pub(crate) mod shard;
+pub(crate) mod survey;
+#[cfg(test)]
+mod tests;
+mod unique;
+
+/// A directory whose files fit each other.
+pub struct Checkpoint {
+    dir: PathBuf,
+    config: Config,
+    preprocessor: PreprocessorConfig,
+    tokenizer: Tokenizer,
+    shards: Vec<Shard>,
+    /// Of the three JSON files that were read, as they were read.
+    files: Vec<Digest>,
+    model_digest: OnceLock<[u8; 32]>,
+}
+
+impl std::fmt::Debug for Checkpoint {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Checkpoint")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Checkpoint {
+    /// Opens a directory. Shards are mapped into memory, their weights are not read yet; whoever
+    /// changes a file of an open checkpoint in place changes the network, or ends the process.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] with everything that is wrong: missing and surplus tensors by name,
+    /// shapes, number types other than BF16, F16 and F32, headers that lie, settings that
+    /// contradict each other.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let survey = Survey::of(dir);
+        let Survey {
+            config,
+            preprocessor,
+            tokenizer,
+            shards,
+            files,
+            faults,
+        } = survey;
+        match (config, preprocessor, tokenizer) {
+            (Some(config), Some(preprocessor), Some(tokenizer)) if faults.is_empty() => Ok(Self {
+                dir: dir.to_owned(),
+                config,
+                preprocessor,
+                tokenizer,
+                shards,
+                files,
+                model_digest: OnceLock::new(),
+            }),
+            _ => Err(Error::Checkpoint {
+                dir: dir.to_owned(),
+                faults,
+            }),
+        }
+    }
+
+    /// Gives the directory, as it was named.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Gives the sizes of the networks.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Gives the image limits and the robot types.
+    pub fn preprocessor(&self) -> &PreprocessorConfig {
+        &self.preprocessor
+    }
+
+    /// Gives the tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Reads the weights of these parts, tensor by tensor, as `dtype` on `device`. The others are
+    /// not touched. Names are the checkpoint's, from its root.
+    ///
+    /// # Errors
+    /// What the device says, above all that its memory is full.
+    pub fn weights(
+        &self,
+        parts: &[Part],
+        dtype: DType,
+        device: &Device,
+    ) -> Result<VarBuilder<'static>> {
+        let specs = layout::tensors(&self.config);
+        let mut tensors = HashMap::new();
+        for spec in specs.into_iter().filter(|spec| parts.contains(&spec.part)) {
+            let tensor = self.tensor(&spec, device)?.to_dtype(dtype)?;
+            tensors.insert(spec.name, tensor);
+        }
+        Ok(VarBuilder::from_tensors(tensors, dtype, device))
+    }
+
+    /// A tensor as it is stored, on `device`.
+    fn tensor(&self, spec: &TensorSpec, device: &Device) -> Result<Tensor> {
+        let stored = self
+            .shards
+            .iter()
+            .find_map(|shard| shard.tensor(&spec.name));
+        // `open` found each of them; a second look costs nothing.
+        let (dtype, bytes) = stored.ok_or_else(|| {
+            let problem = format!("lacks tensor {}", spec.name);
+            let faults = vec![Fault {
+                file: read::INDEX.to_owned(),
+                problem,
+            }];
+            Error::Checkpoint {
+                dir: self.dir.clone(),
+                faults,
+            }
+        })?;
+        Ok(Tensor::from_raw_buffer(bytes, dtype, &spec.shape, device)?)
+    }
+
+    /// Gives the model's identity: the SHA-256 of lines `name size sha256-in-hex\n`, the name
+    /// being the file's and the size its bytes in decimal, of `config.json`, `tokenizer.json`
+    /// and the shards in the order of their names. The first call reads all weights.
+    ///
+    /// # Errors
+    /// None today; a file that cannot be read, should weights be read in another way.
+    pub fn model_digest(&self) -> Result<[u8; 32]> {
+        let digest = self.model_digest.get_or_init(|| {
+            let shards: Vec<_> = self.shards.iter().map(Shard::digest).collect();
+            digest::model(&self.files, &shards)
+        });
+        Ok(*digest)
+    }
+
+    /// Gives the identity of the image limits and the action statistics: the SHA-256 of
+    /// `preprocessor_config.json`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::model_digest`].
+    pub fn normaliser_digest(&self) -> Result<[u8; 32]> {
+        let file = self
+            .files
+            .iter()
+            .find(|file| file.name == read::PREPROCESSOR);
+        let digest = file.map(|file| file.sha256);
+        digest.ok_or_else(|| Error::input(format!("{} was not read", read::PREPROCESSOR)))
+    }
+}

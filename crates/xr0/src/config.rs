@@ -1,0 +1,270 @@
+//! `config.json` of a checkpoint (reference §1.2): sizes of the three networks.
+//!
+//! The nested Qwen3-VL configuration spells out every inherited default; unknown keys are ignored.
+//! Nothing falls back to a default of the model's class: those belong to a larger sibling.
+
+use serde::Deserialize;
+
+/// The text model (`vlm_config.text_config`).
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct TextConfig {
+    /// Rows of the token embedding.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the MLP.
+    pub intermediate_size: usize,
+    /// Layers.
+    pub num_hidden_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key and value heads.
+    pub num_key_value_heads: usize,
+    /// Width of a head; not `hidden_size / num_attention_heads`.
+    pub head_dim: usize,
+    /// Added to the variance of every `RMSNorm`.
+    pub rms_norm_eps: f64,
+    /// Base of the rotary frequencies; newer exports hold it in `rope_parameters`.
+    #[serde(default)]
+    pub rope_theta: Option<f64>,
+    /// Rotary settings; newer exports call them `rope_parameters`.
+    #[serde(default, alias = "rope_parameters")]
+    pub rope_scaling: Option<RopeScaling>,
+}
+
+/// Rotary settings of the text model.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct RopeScaling {
+    /// Frequencies per axis: time, height, width.
+    pub mrope_section: [usize; 3],
+    /// Whether the axes alternate from frequency to frequency.
+    #[serde(default)]
+    pub mrope_interleaved: bool,
+    /// Base of the frequencies, in newer exports.
+    #[serde(default)]
+    pub rope_theta: Option<f64>,
+}
+
+/// The vision tower (`vlm_config.vision_config`).
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct VisionConfig {
+    /// Blocks.
+    pub depth: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the MLP.
+    pub intermediate_size: usize,
+    /// Heads.
+    pub num_heads: usize,
+    /// Colours of a pixel.
+    pub in_channels: usize,
+    /// Side of a patch, pixels.
+    pub patch_size: usize,
+    /// Frames of a patch; one image is doubled.
+    pub temporal_patch_size: usize,
+    /// Side of a merged token, patches.
+    pub spatial_merge_size: usize,
+    /// Width of a merged token: the text model's.
+    pub out_hidden_size: usize,
+    /// Cells of the square table of position embeddings.
+    pub num_position_embeddings: usize,
+    /// Blocks after which a DeepStack feature is taken.
+    pub deepstack_visual_indexes: Vec<usize>,
+}
+
+/// The action expert (`dit_config`).
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct DitConfig {
+    /// Width of the stream.
+    pub hidden_size: usize,
+    /// Layers; layer j reads the text model's layer `n_text - n_dit + j`.
+    pub num_hidden_layers: usize,
+    /// Width of a head, the text model's.
+    pub head_dim: usize,
+    /// Cached key and value heads, the text model's; `hidden_size / head_dim` query heads share them.
+    pub num_key_value_heads: usize,
+}
+
+/// The vision-language model (`vlm_config`).
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct VlmConfig {
+    /// The text model.
+    pub text_config: TextConfig,
+    /// The vision tower.
+    pub vision_config: VisionConfig,
+    /// Token that stands for one merged cell of an image.
+    pub image_token_id: u32,
+    /// Token before an image.
+    pub vision_start_token_id: u32,
+    /// Token behind an image.
+    pub vision_end_token_id: u32,
+}
+
+/// A checkpoint's `config.json`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Config {
+    /// The vision-language model.
+    pub vlm_config: VlmConfig,
+    /// The action expert.
+    pub dit_config: DitConfig,
+    /// State tokens: 1.
+    pub state_length: usize,
+    /// Slots of the state.
+    pub state_dim: usize,
+    /// Rows of the longest chunk; not the chunk length of a robot type, which its statistics give.
+    pub action_length: usize,
+    /// Slots of an action.
+    pub action_dim: usize,
+}
+
+/// Sizes beyond it are a lie or an attack, and are refused before memory is asked for.
+const SIZE_MAX: usize = 1 << 20;
+/// Layers beyond it are.
+const LAYERS_MAX: usize = 512;
+
+impl Config {
+    /// Reads a `config.json`.
+    ///
+    /// # Errors
+    /// Everything that is wrong: a key that is missing or of another type alone, else all sizes
+    /// that contradict each other.
+    pub fn parse(json: &str) -> Result<Self, Vec<String>> {
+        let config: Self = serde_json::from_str(json).map_err(|error| vec![error.to_string()])?;
+        let faults = config.faults();
+        if faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// The text model.
+    pub fn text(&self) -> &TextConfig {
+        &self.vlm_config.text_config
+    }
+
+    /// The vision tower.
+    pub fn vision(&self) -> &VisionConfig {
+        &self.vlm_config.vision_config
+    }
+
+    /// The first text layer whose keys and values the action expert reads.
+    pub fn first_context_layer(&self) -> usize {
+        self.text().num_hidden_layers - self.dit_config.num_hidden_layers
+    }
+
+    /// Lists sizes that are absurd or contradict each other.
+    fn faults(&self) -> Vec<String> {
+        let mut faults = self.absurd_sizes();
+        if faults.is_empty() {
+            faults = self.contradictions();
+        }
+        faults
+    }
+
+    fn absurd_sizes(&self) -> Vec<String> {
+        let (text, vision, dit) = (self.text(), self.vision(), &self.dit_config);
+        let sizes = [
+            ("text_config.vocab_size", text.vocab_size, SIZE_MAX),
+            ("text_config.hidden_size", text.hidden_size, SIZE_MAX),
+            ("text_config.intermediate_size", text.intermediate_size, SIZE_MAX),
+            ("text_config.num_hidden_layers", text.num_hidden_layers, LAYERS_MAX),
+            ("text_config.num_attention_heads", text.num_attention_heads, SIZE_MAX),
+            ("text_config.num_key_value_heads", text.num_key_value_heads, SIZE_MAX),
+            ("text_config.head_dim", text.head_dim, SIZE_MAX),
+            ("vision_config.depth", vision.depth, LAYERS_MAX),
+            ("vision_config.hidden_size", vision.hidden_size, SIZE_MAX),
+            ("vision_config.intermediate_size", vision.intermediate_size, SIZE_MAX),
+            ("vision_config.num_heads", vision.num_heads, SIZE_MAX),
+            ("vision_config.patch_size", vision.patch_size, 1024),
+            ("vision_config.temporal_patch_size", vision.temporal_patch_size, 64),
+            ("vision_config.spatial_merge_size", vision.spatial_merge_size, 64),
+            ("vision_config.out_hidden_size", vision.out_hidden_size, SIZE_MAX),
+            ("vision_config.num_position_embeddings", vision.num_position_embeddings, SIZE_MAX),
+            ("dit_config.hidden_size", dit.hidden_size, SIZE_MAX),
+            ("dit_config.num_hidden_layers", dit.num_hidden_layers, LAYERS_MAX),
+            ("dit_config.head_dim", dit.head_dim, SIZE_MAX),
+            ("dit_config.num_key_value_heads", dit.num_key_value_heads, SIZE_MAX),
+            ("state_dim", self.state_dim, 4096),
+            ("action_dim", self.action_dim, 4096),
+            ("action_length", self.action_length, 4096),
+        ];
+        let absurd = sizes.iter().filter(|(_, size, max)| !(1..=*max).contains(size));
+        absurd
+            .map(|(key, size, max)| format!("{key} is {size}, must lie in 1 to {max}"))
+            .collect()
+    }
+
+    fn contradictions(&self) -> Vec<String> {
+        let (text, vision, dit) = (self.text(), self.vision(), &self.dit_config);
+        let side = vision.num_position_embeddings.isqrt();
+        let sections = text.rope_scaling.as_ref().map(|rope| rope.mrope_section);
+        let half = text.head_dim / 2;
+        // Each section takes every third frequency, from the start.
+        let sections_fit = sections.is_some_and(|[_, h, w]| 3 * h.max(w) <= half + 2);
+        let checks = [
+            (text.head_dim.is_multiple_of(2), "text_config.head_dim must be even"),
+            (
+                text.num_attention_heads.is_multiple_of(text.num_key_value_heads),
+                "text_config.num_attention_heads must be a multiple of num_key_value_heads",
+            ),
+            (sections_fit, "text_config.rope_scaling.mrope_section is missing or does not fit head_dim"),
+            (
+                text.rope_scaling.as_ref().is_some_and(|rope| rope.mrope_interleaved),
+                "text_config.rope_scaling.mrope_interleaved must be true",
+            ),
+            (self.rope_theta().is_some_and(|t| t.is_finite() && 1.0 < t), "text_config.rope_theta must be above 1"),
+            (vision.in_channels == 3, "vision_config.in_channels must be 3"),
+            (
+                vision.hidden_size.is_multiple_of(vision.num_heads)
+                    && (vision.hidden_size / vision.num_heads).is_multiple_of(4),
+                "vision_config.hidden_size / num_heads must be a multiple of 4",
+            ),
+            (
+                vision.out_hidden_size == text.hidden_size,
+                "vision_config.out_hidden_size must be text_config.hidden_size",
+            ),
+            (
+                side * side == vision.num_position_embeddings,
+                "vision_config.num_position_embeddings must be a square",
+            ),
+            (
+                vision.deepstack_visual_indexes.iter().all(|index| *index < vision.depth),
+                "vision_config.deepstack_visual_indexes names a block that is not there",
+            ),
+            (
+                vision.deepstack_visual_indexes.len() <= text.num_hidden_layers,
+                "vision_config.deepstack_visual_indexes has more entries than the text model has layers",
+            ),
+            (
+                dit.num_hidden_layers <= text.num_hidden_layers,
+                "dit_config.num_hidden_layers must not exceed the text model's",
+            ),
+            (dit.head_dim == text.head_dim, "dit_config.head_dim must be the text model's"),
+            (
+                dit.num_key_value_heads == text.num_key_value_heads,
+                "dit_config.num_key_value_heads must be the text model's",
+            ),
+            (
+                dit.hidden_size.is_multiple_of(dit.head_dim * dit.num_key_value_heads),
+                "dit_config.hidden_size must be a multiple of head_dim * num_key_value_heads",
+            ),
+            (self.state_length == 1, "state_length must be 1"),
+            ((self.image_token() as usize) < text.vocab_size, "image_token_id lies outside the vocabulary"),
+        ];
+        let wrong = checks.iter().filter(|(holds, _)| !holds);
+        wrong.map(|(_, problem)| (*problem).to_owned()).collect()
+    }
+
+    /// Base of the text model's rotary frequencies.
+    pub fn rope_theta(&self) -> Option<f64> {
+        let text = self.text();
+        let scaling = text.rope_scaling.as_ref();
+        text.rope_theta.or(scaling.and_then(|rope| rope.rope_theta))
+    }
+
+    /// Token that stands for one merged cell of an image.
+    pub fn image_token(&self) -> u32 {
+        self.vlm_config.image_token_id
+    }
+}

@@ -1,0 +1,45 @@
+//! Xiaomi-Robotics-0 in candle: a checkpoint directory, images, a sentence and a state → actions.
+//!
+//! Paper: "Xiaomi-Robotics-0", arXiv:2602.12684; the backbone is Qwen3-VL. Reference: the network
+//! to the last detail (`xr0-model.md`), whose sections the modules name.
+//!
+//! ```text
+//!  images ─ preprocess ─► patches ─ vision ─► image tokens ┐
+//!                                                          ├─ text ─► context (K/V) ─ dit + flow ─► actions
+//!  sentence ─ prompt ─ tokenizer ─► ids, positions ────────┘             ▲
+//!                                                     state, noise ──────┘
+//! ```
+//! The modules stand in that order. Nothing here knows a robot: it has numbers, labels and tables.
+// `unsafe` is needed once: `checkpoint::map` maps weight files into memory, since reading nine
+// gigabytes into buffers first would double the start's time and memory. Nothing else may use it.
+#![deny(unsafe_code)]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "arithmetic on tensors, pixels and token positions, whose bounds are checked where data enters"
+)]
+
+pub mod error;
+pub mod config;
+pub mod normaliser;
+pub mod layout;
+pub mod checkpoint;
+pub mod device;
+pub mod preprocess;
+pub mod prompt;
+pub mod tokenizer;
+pub mod trace;
+pub mod nn;
+pub mod rope;
+pub mod vision;
+pub mod text;
+pub mod context;
+pub mod dit;
+pub mod flow;
+pub mod model;
+pub mod synth;
+pub mod inspect;
+pub mod verify;
