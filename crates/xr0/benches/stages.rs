@@ -88,9 +88,14 @@ fn layouts() {
 fn vision() {
     let config = config(1, 2, 1);
     let tower = VisionTower::load(&weights(), &config, false).unwrap();
-    let grids = [Grid { rows: 16, columns: 16 }; 2];
+    let grids = [Grid {
+        rows: 16,
+        columns: 16,
+    }; 2];
     let pixels = Tensor::zeros((512, 1536), DType::F32, &Device::Cpu).unwrap();
-    let time = median(5, || drop(tower.forward(&pixels, &grids, &mut Blind).unwrap()));
+    let time = median(5, || {
+        drop(tower.forward(&pixels, &grids, &mut Blind).unwrap())
+    });
     println!("vision, 2 blocks and 2 mergers, 512 patches: {time:.1} ms");
 }
 
@@ -110,7 +115,9 @@ fn text() {
         embeds: none,
         deepstack: Vec::new(),
     };
-    let time = median(3, || drop(model.forward(&rows, &images, 0, &mut Blind).unwrap()));
+    let time = median(3, || {
+        drop(model.forward(&rows, &images, 0, &mut Blind).unwrap())
+    });
     println!("text, 2 layers, {TOKENS} tokens: {time:.1} ms");
 }
 
@@ -129,7 +136,9 @@ fn dit() {
     };
     let (state, x) = (zeros(&[1, 1, 32]), zeros(&[1, HORIZON, 32]));
     let conditions = dit.condition(&context, (&state, &x), &mut Blind).unwrap();
-    let time = median(9, || drop(dit.velocity(&x, &[0.2], &conditions, &mut Blind).unwrap()));
+    let time = median(9, || {
+        drop(dit.velocity(&x, &[0.2], &conditions, &mut Blind).unwrap())
+    });
     println!("action expert, 2 layers, {HORIZON} actions, one step: {time:.1} ms");
 }
 

@@ -12,19 +12,19 @@
 //! What the files beside these say does not matter, `metadata.total_size` of the index included:
 //! the shards' own headers and lengths decide.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 
 use crate::checkpoint::digest::Digest;
 use crate::checkpoint::shard::Shard;
 use crate::checkpoint::survey::Survey;
+use crate::checkpoint::weights::Stored;
 use crate::config::Config;
-use crate::error::{Error, Fault, Result};
-use crate::layout::{self, Part, TensorSpec};
+use crate::error::{Error, Result};
+use crate::layout::{self, Part};
 use crate::preprocess::PreprocessorConfig;
 use crate::tokenizer::Tokenizer;
 
@@ -36,6 +36,7 @@ pub(crate) mod survey;
 #[cfg(test)]
 mod tests;
 mod unique;
+mod weights;
 
 /// A directory whose files fit each other.
 pub struct Checkpoint {
@@ -43,7 +44,7 @@ pub struct Checkpoint {
     config: Config,
     preprocessor: PreprocessorConfig,
     tokenizer: Tokenizer,
-    shards: Vec<Shard>,
+    shards: Arc<[Shard]>,
     /// Of the three JSON files that were read, as they were read.
     files: Vec<Digest>,
     model_digest: OnceLock<[u8; 32]>,
@@ -82,7 +83,7 @@ impl Checkpoint {
                 config,
                 preprocessor,
                 tokenizer,
-                shards,
+                shards: shards.into(),
                 files,
                 model_digest: OnceLock::new(),
             }),
@@ -113,45 +114,13 @@ impl Checkpoint {
         &self.tokenizer
     }
 
-    /// Reads the weights of these parts, tensor by tensor, as `dtype` on `device`. The others are
-    /// not touched. Names are the checkpoint's, from its root.
-    ///
-    /// # Errors
-    /// What the device says, above all that its memory is full.
-    pub fn weights(
-        &self,
-        parts: &[Part],
-        dtype: DType,
-        device: &Device,
-    ) -> Result<VarBuilder<'static>> {
-        let specs = layout::tensors(&self.config);
-        let mut tensors = HashMap::new();
-        for spec in specs.into_iter().filter(|spec| parts.contains(&spec.part)) {
-            let tensor = self.tensor(&spec, device)?.to_dtype(dtype)?;
-            tensors.insert(spec.name, tensor);
-        }
-        Ok(VarBuilder::from_tensors(tensors, dtype, device))
-    }
-
-    /// A tensor as it is stored, on `device`.
-    fn tensor(&self, spec: &TensorSpec, device: &Device) -> Result<Tensor> {
-        let stored = self
-            .shards
-            .iter()
-            .find_map(|shard| shard.tensor(&spec.name));
-        // `open` found each of them; a second look costs nothing.
-        let (dtype, bytes) = stored.ok_or_else(|| {
-            let problem = format!("lacks tensor {}", spec.name);
-            let faults = vec![Fault {
-                file: read::INDEX.to_owned(),
-                problem,
-            }];
-            Error::Checkpoint {
-                dir: self.dir.clone(),
-                faults,
-            }
-        })?;
-        Ok(Tensor::from_raw_buffer(bytes, dtype, &spec.shape, device)?)
+    /// Gives the weights of these parts as `dtype` on `device`, each read when it is asked for. The
+    /// others are not touched. Names are the checkpoint's, from its root.
+    pub fn weights(&self, parts: &[Part], dtype: DType, device: &Device) -> VarBuilder<'static> {
+        let specs = layout::tensors(&self.config).into_iter();
+        let asked = specs.filter(|spec| parts.contains(&spec.part));
+        let stored = Stored::new(Arc::clone(&self.shards), asked);
+        VarBuilder::from_backend(Box::new(stored), dtype, device.clone())
     }
 
     /// Gives the model's identity: the SHA-256 of lines `name size sha256-in-hex\n`, the name

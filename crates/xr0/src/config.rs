@@ -167,29 +167,75 @@ impl Config {
         let sizes = [
             ("text_config.vocab_size", text.vocab_size, SIZE_MAX),
             ("text_config.hidden_size", text.hidden_size, SIZE_MAX),
-            ("text_config.intermediate_size", text.intermediate_size, SIZE_MAX),
-            ("text_config.num_hidden_layers", text.num_hidden_layers, LAYERS_MAX),
-            ("text_config.num_attention_heads", text.num_attention_heads, SIZE_MAX),
-            ("text_config.num_key_value_heads", text.num_key_value_heads, SIZE_MAX),
+            (
+                "text_config.intermediate_size",
+                text.intermediate_size,
+                SIZE_MAX,
+            ),
+            (
+                "text_config.num_hidden_layers",
+                text.num_hidden_layers,
+                LAYERS_MAX,
+            ),
+            (
+                "text_config.num_attention_heads",
+                text.num_attention_heads,
+                SIZE_MAX,
+            ),
+            (
+                "text_config.num_key_value_heads",
+                text.num_key_value_heads,
+                SIZE_MAX,
+            ),
             ("text_config.head_dim", text.head_dim, SIZE_MAX),
             ("vision_config.depth", vision.depth, LAYERS_MAX),
             ("vision_config.hidden_size", vision.hidden_size, SIZE_MAX),
-            ("vision_config.intermediate_size", vision.intermediate_size, SIZE_MAX),
+            (
+                "vision_config.intermediate_size",
+                vision.intermediate_size,
+                SIZE_MAX,
+            ),
             ("vision_config.num_heads", vision.num_heads, SIZE_MAX),
             ("vision_config.patch_size", vision.patch_size, 1024),
-            ("vision_config.temporal_patch_size", vision.temporal_patch_size, 64),
-            ("vision_config.spatial_merge_size", vision.spatial_merge_size, 64),
-            ("vision_config.out_hidden_size", vision.out_hidden_size, SIZE_MAX),
-            ("vision_config.num_position_embeddings", vision.num_position_embeddings, SIZE_MAX),
+            (
+                "vision_config.temporal_patch_size",
+                vision.temporal_patch_size,
+                64,
+            ),
+            (
+                "vision_config.spatial_merge_size",
+                vision.spatial_merge_size,
+                64,
+            ),
+            (
+                "vision_config.out_hidden_size",
+                vision.out_hidden_size,
+                SIZE_MAX,
+            ),
+            (
+                "vision_config.num_position_embeddings",
+                vision.num_position_embeddings,
+                SIZE_MAX,
+            ),
             ("dit_config.hidden_size", dit.hidden_size, SIZE_MAX),
-            ("dit_config.num_hidden_layers", dit.num_hidden_layers, LAYERS_MAX),
+            (
+                "dit_config.num_hidden_layers",
+                dit.num_hidden_layers,
+                LAYERS_MAX,
+            ),
             ("dit_config.head_dim", dit.head_dim, SIZE_MAX),
-            ("dit_config.num_key_value_heads", dit.num_key_value_heads, SIZE_MAX),
+            (
+                "dit_config.num_key_value_heads",
+                dit.num_key_value_heads,
+                SIZE_MAX,
+            ),
             ("state_dim", self.state_dim, 4096),
             ("action_dim", self.action_dim, 4096),
             ("action_length", self.action_length, 4096),
         ];
-        let absurd = sizes.iter().filter(|(_, size, max)| !(1..=*max).contains(size));
+        let absurd = sizes
+            .iter()
+            .filter(|(_, size, max)| !(1..=*max).contains(size));
         absurd
             .map(|(key, size, max)| format!("{key} is {size}, must lie in 1 to {max}"))
             .collect()
@@ -203,18 +249,33 @@ impl Config {
         // Each section takes every third frequency, from the start.
         let sections_fit = sections.is_some_and(|[_, h, w]| 3 * h.max(w) <= half + 2);
         let checks = [
-            (text.head_dim.is_multiple_of(2), "text_config.head_dim must be even"),
             (
-                text.num_attention_heads.is_multiple_of(text.num_key_value_heads),
+                text.head_dim.is_multiple_of(2),
+                "text_config.head_dim must be even",
+            ),
+            (
+                text.num_attention_heads
+                    .is_multiple_of(text.num_key_value_heads),
                 "text_config.num_attention_heads must be a multiple of num_key_value_heads",
             ),
-            (sections_fit, "text_config.rope_scaling.mrope_section is missing or does not fit head_dim"),
             (
-                text.rope_scaling.as_ref().is_some_and(|rope| rope.mrope_interleaved),
+                sections_fit,
+                "text_config.rope_scaling.mrope_section is missing or does not fit head_dim",
+            ),
+            (
+                text.rope_scaling
+                    .as_ref()
+                    .is_some_and(|rope| rope.mrope_interleaved),
                 "text_config.rope_scaling.mrope_interleaved must be true",
             ),
-            (self.rope_theta().is_some_and(|t| t.is_finite() && 1.0 < t), "text_config.rope_theta must be above 1"),
-            (vision.in_channels == 3, "vision_config.in_channels must be 3"),
+            (
+                self.rope_theta().is_some_and(|t| t.is_finite() && 1.0 < t),
+                "text_config.rope_theta must be above 1",
+            ),
+            (
+                vision.in_channels == 3,
+                "vision_config.in_channels must be 3",
+            ),
             (
                 vision.hidden_size.is_multiple_of(vision.num_heads)
                     && (vision.hidden_size / vision.num_heads).is_multiple_of(4),
@@ -229,7 +290,10 @@ impl Config {
                 "vision_config.num_position_embeddings must be a square",
             ),
             (
-                vision.deepstack_visual_indexes.iter().all(|index| *index < vision.depth),
+                vision
+                    .deepstack_visual_indexes
+                    .iter()
+                    .all(|index| *index < vision.depth),
                 "vision_config.deepstack_visual_indexes names a block that is not there",
             ),
             (
@@ -240,17 +304,24 @@ impl Config {
                 dit.num_hidden_layers <= text.num_hidden_layers,
                 "dit_config.num_hidden_layers must not exceed the text model's",
             ),
-            (dit.head_dim == text.head_dim, "dit_config.head_dim must be the text model's"),
+            (
+                dit.head_dim == text.head_dim,
+                "dit_config.head_dim must be the text model's",
+            ),
             (
                 dit.num_key_value_heads == text.num_key_value_heads,
                 "dit_config.num_key_value_heads must be the text model's",
             ),
             (
-                dit.hidden_size.is_multiple_of(dit.head_dim * dit.num_key_value_heads),
+                dit.hidden_size
+                    .is_multiple_of(dit.head_dim * dit.num_key_value_heads),
                 "dit_config.hidden_size must be a multiple of head_dim * num_key_value_heads",
             ),
             (self.state_length == 1, "state_length must be 1"),
-            ((self.image_token() as usize) < text.vocab_size, "image_token_id lies outside the vocabulary"),
+            (
+                (self.image_token() as usize) < text.vocab_size,
+                "image_token_id lies outside the vocabulary",
+            ),
         ];
         let wrong = checks.iter().filter(|(holds, _)| !holds);
         wrong.map(|(_, problem)| (*problem).to_owned()).collect()

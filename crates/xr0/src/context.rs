@@ -43,17 +43,32 @@ impl Context {
     /// A context of several prompts, or no such layer.
     pub fn layer_bytes(&self, index: usize) -> Result<LayerBytes> {
         let layer = self.layers.get(index);
-        let layer = layer.ok_or_else(|| Error::input(format!("the context has no layer {index}")))?;
+        let layer =
+            layer.ok_or_else(|| Error::input(format!("the context has no layer {index}")))?;
         let both = Tensor::cat(&[&layer.k, &layer.v], 0)?.to_device(&Device::Cpu)?;
         let (two, kv, s, d) = both.dims4()?;
         if two != 2 {
-            return Err(Error::input("only a context of one prompt can be handed over"));
+            return Err(Error::input(
+                "only a context of one prompt can be handed over",
+            ));
         }
         let flat = both.flatten_all()?;
         let bytes = match flat.dtype() {
-            DType::F32 => flat.to_vec1::<f32>()?.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            DType::BF16 => flat.to_vec1::<bf16>()?.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            other => return Err(Error::input(format!("a context cannot travel as {other:?}"))),
+            DType::F32 => flat
+                .to_vec1::<f32>()?
+                .iter()
+                .flat_map(|x| x.to_le_bytes())
+                .collect(),
+            DType::BF16 => flat
+                .to_vec1::<bf16>()?
+                .iter()
+                .flat_map(|x| x.to_le_bytes())
+                .collect(),
+            other => {
+                return Err(Error::input(format!(
+                    "a context cannot travel as {other:?}"
+                )));
+            }
         };
         Ok(LayerBytes {
             dtype: flat.dtype(),
@@ -70,12 +85,18 @@ impl KvLayer {
     /// Bytes that do not fit the shape, or another type than f32 or bf16.
     pub fn from_bytes(layer: &LayerBytes, device: &Device) -> Result<Self> {
         let [two, kv, s, d] = layer.shape;
-        let n_bytes = [kv, s, d].iter().try_fold(2 * layer.dtype.size_in_bytes(), |n, dim| n.checked_mul(*dim));
+        let n_bytes = [kv, s, d]
+            .iter()
+            .try_fold(2 * layer.dtype.size_in_bytes(), |n, dim| {
+                n.checked_mul(*dim)
+            });
         let fits = two == 2
             && n_bytes == Some(layer.bytes.len())
             && matches!(layer.dtype, DType::F32 | DType::BF16);
         if !fits {
-            return Err(Error::input("a layer's bytes do not fit its type and shape"));
+            return Err(Error::input(
+                "a layer's bytes do not fit its type and shape",
+            ));
         }
         let both = Tensor::from_raw_buffer(&layer.bytes, layer.dtype, &[2, kv, s, d], device)?;
         Ok(Self {
@@ -92,10 +113,17 @@ mod tests {
     fn context(dtype: DType) -> Context {
         let tensor = |from: f32| {
             let values = Tensor::arange(from, from + 24.0, &Device::Cpu).unwrap();
-            values.reshape((1, 2, 3, 4)).unwrap().to_dtype(dtype).unwrap()
+            values
+                .reshape((1, 2, 3, 4))
+                .unwrap()
+                .to_dtype(dtype)
+                .unwrap()
         };
         Context {
-            layers: vec![KvLayer { k: tensor(0.0), v: tensor(0.5) }],
+            layers: vec![KvLayer {
+                k: tensor(0.0),
+                v: tensor(0.5),
+            }],
             p_end: vec![2],
             mask: vec![vec![true; 3]],
         }
@@ -120,10 +148,22 @@ mod tests {
     #[test]
     fn bytes_that_do_not_fit_are_refused() {
         let good = context(DType::F32).layer_bytes(0).unwrap();
-        let short = LayerBytes { bytes: good.bytes[1..].to_vec(), ..good.clone() };
-        let odd = LayerBytes { shape: [1, 4, 3, 4], ..good.clone() };
-        let huge = LayerBytes { shape: [2, usize::MAX, 3, 4], ..good.clone() };
-        let alien = LayerBytes { dtype: DType::U32, ..good };
+        let short = LayerBytes {
+            bytes: good.bytes[1..].to_vec(),
+            ..good.clone()
+        };
+        let odd = LayerBytes {
+            shape: [1, 4, 3, 4],
+            ..good.clone()
+        };
+        let huge = LayerBytes {
+            shape: [2, usize::MAX, 3, 4],
+            ..good.clone()
+        };
+        let alien = LayerBytes {
+            dtype: DType::U32,
+            ..good
+        };
         for bad in [short, odd, huge, alien] {
             assert!(KvLayer::from_bytes(&bad, &Device::Cpu).is_err());
         }

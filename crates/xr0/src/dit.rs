@@ -156,7 +156,8 @@ impl Dit {
 
     /// Repeats each cached head for the query heads in a row that share it.
     fn shared_cache(&self, context: &Context) -> Result<Vec<KvLayer>> {
-        let shared = self.config.hidden_size / self.config.head_dim / self.config.num_key_value_heads;
+        let shared =
+            self.config.hidden_size / self.config.head_dim / self.config.num_key_value_heads;
         let repeat = |x: &Tensor| -> Result<Tensor> {
             let (b, kv, s, d) = x.dims4()?;
             let each = self.enter(x)?.unsqueeze(2)?.expand((b, kv, shared, s, d))?;
@@ -184,8 +185,14 @@ impl Dit {
         let cache = [b, self.config.num_key_value_heads, s, self.config.head_dim];
         let cached = |kv: &KvLayer| kv.k.dims() == cache && kv.v.dims() == cache;
         let checks = [
-            (width == action_dim, "the action mask has another width than the model's actions"),
-            (state.dims() == [b, 1, state_dim], "the state must be (batch, 1, state_dim)"),
+            (
+                width == action_dim,
+                "the action mask has another width than the model's actions",
+            ),
+            (
+                state.dims() == [b, 1, state_dim],
+                "the state must be (batch, 1, state_dim)",
+            ),
             (
                 context.layers.len() == self.layers.len(),
                 "the context has another number of layers than the action expert",
@@ -227,7 +234,9 @@ fn may_attend(mask: &[Vec<bool>], n: usize, device: &Device) -> Result<Tensor> {
 fn time_freqs(t: &[f64], device: &Device) -> Result<Tensor> {
     let half = TIME_FREQS / 2;
     let log = -(10_000f64.ln() as f32);
-    let freqs: Vec<f32> = (0..half).map(|k| (log * k as f32 / half as f32).exp()).collect();
+    let freqs: Vec<f32> = (0..half)
+        .map(|k| (log * k as f32 / half as f32).exp())
+        .collect();
     let mut embedding = Vec::with_capacity(t.len() * TIME_FREQS);
     for t in t {
         let u = *t as f32 * 1000.0;
@@ -299,10 +308,13 @@ impl Layer {
         };
         let y = modulate(self.input_layernorm.forward(h)?, row(0)?, row(1)?)?;
         let y = self.attn.forward(&y, kv, conditions)?;
-        let h = self.middle_layernorm.forward(&(h + y.broadcast_mul(&row(2)?)?)?)?;
+        let h = self
+            .middle_layernorm
+            .forward(&(h + y.broadcast_mul(&row(2)?)?)?)?;
         let y = modulate(self.post_layernorm.forward(&h)?, row(3)?, row(4)?)?;
         let y = self.mlp.forward(&y)?;
-        self.final_layernorm.forward(&(&h + y.broadcast_mul(&row(5)?)?)?)
+        self.final_layernorm
+            .forward(&(&h + y.broadcast_mul(&row(5)?)?)?)
     }
 }
 
@@ -341,7 +353,8 @@ impl Attention {
         let k = conditions.tables.rotate(&self.k_norm.forward(&part(1)?)?)?;
         let k = Tensor::cat(&[&kv.k, &k], D::Minus2)?; // (b, heads, s + n, d)
         let v = Tensor::cat(&[&kv.v, &part(2)?], D::Minus2)?;
-        self.o_proj.forward(&attend(&q, &k, &v, Some(&conditions.bias))?)
+        self.o_proj
+            .forward(&attend(&q, &k, &v, Some(&conditions.bias))?)
     }
 }
 
@@ -353,7 +366,11 @@ mod tests {
     fn time_zero_is_ones_then_zeros() {
         let embedding = time_freqs(&[0.0, 0.2], &Device::Cpu).unwrap();
         let rows = embedding.to_vec2::<f32>().unwrap();
-        assert!(rows[0][..128].iter().all(|x| (x - 1.0).abs() < f32::EPSILON));
+        assert!(
+            rows[0][..128]
+                .iter()
+                .all(|x| (x - 1.0).abs() < f32::EPSILON)
+        );
         assert!(rows[0][128..].iter().all(|x| x.abs() < f32::EPSILON));
         assert!((rows[1][0] - 200f32.cos()).abs() < 1e-6);
     }

@@ -22,24 +22,24 @@
     reason = "arithmetic on tensors, pixels and token positions, whose bounds are checked where data enters"
 )]
 
-pub mod error;
-pub mod config;
-pub mod normaliser;
-pub mod layout;
 pub mod checkpoint;
+pub mod config;
+pub mod context;
 pub mod device;
+pub mod dit;
+pub mod error;
+pub mod flow;
+pub mod inspect;
+pub mod layout;
+pub mod model;
+pub mod nn;
+pub mod normaliser;
 pub mod preprocess;
 pub mod prompt;
+pub mod rope;
+pub mod synth;
+pub mod text;
 pub mod tokenizer;
 pub mod trace;
-pub mod nn;
-pub mod rope;
-pub mod vision;
-pub mod text;
-pub mod context;
-pub mod dit;
-pub mod flow;
-pub mod model;
-pub mod synth;
-pub mod inspect;
 pub mod verify;
+pub mod vision;

@@ -65,7 +65,7 @@ impl Vlm {
     pub fn load(checkpoint: &Checkpoint, profile: Profile, device: &Device) -> Result<Self> {
         let config = checkpoint.config().clone();
         let dtype = compute_dtype(device);
-        let weights = checkpoint.weights(&[Part::Vision, Part::Text], dtype, device)?;
+        let weights = checkpoint.weights(&[Part::Vision, Part::Text], dtype, device);
         let model = weights.pp("vlm.model");
         let rounded = profile.rope_inv_freq_bf16;
         let mrope = Mrope::new(&config, rounded, device)?;
@@ -142,7 +142,9 @@ fn trace_inputs(rows: &Rows, grids: &[Grid], trace: &mut dyn Trace) -> Result<()
     let axes: Vec<_> = rows.positions.iter().flat_map(|axis| wide(axis)).collect();
     let axes = Tensor::from_vec(axes, (3, rows.n, rows.width), &Device::Cpu)?;
     trace.take("position_ids", None, &axes);
-    let sizes = grids.iter().flat_map(|grid| [1, grid.rows as i64, grid.columns as i64]);
+    let sizes = grids
+        .iter()
+        .flat_map(|grid| [1, grid.rows as i64, grid.columns as i64]);
     let sizes = Tensor::from_vec(sizes.collect::<Vec<_>>(), (grids.len(), 3), &Device::Cpu)?;
     trace.take("image_grid_thw", None, &sizes);
     Ok(())
@@ -203,7 +205,7 @@ impl ActionExpert {
     pub fn load(checkpoint: &Checkpoint, profile: Profile, device: &Device) -> Result<Self> {
         let config = checkpoint.config();
         let dtype = compute_dtype(device);
-        let weights = checkpoint.weights(&[Part::ActionExpert], dtype, device)?;
+        let weights = checkpoint.weights(&[Part::ActionExpert], dtype, device);
         let mrope = Mrope::new(config, profile.rope_inv_freq_bf16, device)?;
         Ok(Self {
             dit: Dit::load(&weights, config, mrope)?,
@@ -228,7 +230,8 @@ impl ActionExpert {
         let batch = context.p_end.len();
         let noise = decision.noise.to_dtype(DType::F32)?;
         let actions = flow::sample(&noise, decision.steps, trace, |x, t| {
-            self.dit.velocity(x, &vec![t; batch], &conditions, &mut Blind)
+            self.dit
+                .velocity(x, &vec![t; batch], &conditions, &mut Blind)
         })?;
         Ok(actions.to_device(&Device::Cpu)?)
     }

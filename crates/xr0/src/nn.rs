@@ -227,9 +227,14 @@ pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Resu
         None => scores,
     };
     let weights = candle_nn::ops::softmax(&scores.to_dtype(DType::F32)?, D::Minus1)?;
-    let weights = weights.to_dtype(q.dtype())?.reshape((b, kv, h / kv * n, m))?;
+    let weights = weights
+        .to_dtype(q.dtype())?
+        .reshape((b, kv, h / kv * n, m))?;
     let mixed = weights.matmul(&v.contiguous()?)?.reshape((b, h, n, d))?;
-    Ok(mixed.transpose(1, 2)?.contiguous()?.reshape((b, n, h * d))?)
+    Ok(mixed
+        .transpose(1, 2)?
+        .contiguous()?
+        .reshape((b, n, h * d))?)
 }
 
 /// Turns "may attend" (1 or 0, u8) into what [`attend`] adds to its scores: 0 or −∞.

@@ -53,7 +53,13 @@ impl Tables {
 /// `rounded` rounds each to bfloat16: casting the whole reference model to bf16 did so.
 pub fn inv_freq(theta: f32, dim: usize, rounded: bool) -> Vec<f32> {
     let exact = |k: usize| 1.0 / theta.powf((2 * k) as f32 / dim as f32);
-    let round = |f: f32| if rounded { bf16::from_f32(f).to_f32() } else { f };
+    let round = |f: f32| {
+        if rounded {
+            bf16::from_f32(f).to_f32()
+        } else {
+            f
+        }
+    };
     (0..dim / 2).map(|k| round(exact(k))).collect()
 }
 

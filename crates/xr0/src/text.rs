@@ -89,7 +89,9 @@ impl TextModel {
         let both = Tensor::cat(&[&words, images], 0)?; // (b·s + M, H)
         let from = Tensor::new(places.from.as_slice(), device)?;
         let hidden = self.embed_tokens.dim(1)?;
-        Ok(both.index_select(&from, 0)?.reshape((rows.n, rows.width, hidden))?)
+        Ok(both
+            .index_select(&from, 0)?
+            .reshape((rows.n, rows.width, hidden))?)
     }
 
     /// Causal, and never at padding: `(b, 1, s, s)`, 0 or −∞.
@@ -101,7 +103,10 @@ impl TextModel {
             *cell = u8::from(key <= query && rows.mask[row * s + key] == 1);
         }
         let device = self.embed_tokens.device();
-        attention_bias(&Tensor::from_vec(may, (b, 1, s, s), device)?, self.embed_tokens.dtype())
+        attention_bias(
+            &Tensor::from_vec(may, (b, 1, s, s), device)?,
+            self.embed_tokens.dtype(),
+        )
     }
 }
 
@@ -170,7 +175,9 @@ impl Layer {
         let normed = self.input_layernorm.forward(x)?;
         let kv = self.self_attn.keys_and_values(&normed, tables)?;
         let x = (x + self.self_attn.forward(&normed, &kv, tables, bias)?)?;
-        let inner = self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?;
+        let inner = self
+            .mlp
+            .forward(&self.post_attention_layernorm.forward(&x)?)?;
         Ok(((x + inner)?, kv))
     }
 }
@@ -206,15 +213,22 @@ impl Attention {
 
     /// Keys behind their norm and rotation, raw values: what the cache holds.
     fn keys_and_values(&self, x: &Tensor, tables: &Tables) -> Result<KvLayer> {
-        let k = self.k_norm.forward(&self.heads(&self.k_proj.forward(x)?)?)?;
+        let k = self
+            .k_norm
+            .forward(&self.heads(&self.k_proj.forward(x)?)?)?;
         Ok(KvLayer {
             k: tables.rotate(&k.transpose(1, 2)?)?, // (b, kv, s, d)
-            v: self.heads(&self.v_proj.forward(x)?)?.transpose(1, 2)?.contiguous()?,
+            v: self
+                .heads(&self.v_proj.forward(x)?)?
+                .transpose(1, 2)?
+                .contiguous()?,
         })
     }
 
     fn forward(&self, x: &Tensor, kv: &KvLayer, tables: &Tables, bias: &Tensor) -> Result<Tensor> {
-        let q = self.q_norm.forward(&self.heads(&self.q_proj.forward(x)?)?)?;
+        let q = self
+            .q_norm
+            .forward(&self.heads(&self.q_proj.forward(x)?)?)?;
         let q = tables.rotate(&q.transpose(1, 2)?)?; // (b, h, s, d)
         self.o_proj.forward(&attend(&q, &kv.k, &kv.v, Some(bias))?)
     }

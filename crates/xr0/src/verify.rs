@@ -127,11 +127,17 @@ pub fn verify(dir: &Path, options: &Options, report: &mut dyn FnMut(&Line)) -> R
                 continue;
             }
             Work::Network(keys) => networks.verify(&set, keys, &mut judge)?,
-            Work::Preprocess(rows) => tables::preprocess(&set, case, (rows, &checkpoint), &mut judge)?,
+            Work::Preprocess(rows) => {
+                tables::preprocess(&set, case, (rows, &checkpoint), &mut judge)?
+            }
             Work::Tokenizer(file) => tables::tokenizer(&set, file, &checkpoint, &mut judge)?,
         }
         cases.push(judge.summary(&case.kind));
     }
     let worst = judge::worst(cases.iter().filter_map(|case| case.worst.clone()));
-    Ok(Summary { cases, skipped, worst })
+    Ok(Summary {
+        cases,
+        skipped,
+        worst,
+    })
 }

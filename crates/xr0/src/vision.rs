@@ -122,7 +122,10 @@ impl VisionTower {
     fn position_embedding(&self, grids: &[Grid]) -> Result<Tensor> {
         let mut corners: [(Vec<u32>, Vec<f32>); 4] = Default::default();
         for grid in grids {
-            let (ys, xs) = (linspace(self.side, grid.rows), linspace(self.side, grid.columns));
+            let (ys, xs) = (
+                linspace(self.side, grid.rows),
+                linspace(self.side, grid.columns),
+            );
             for (row, column) in merge_order(*grid, self.merge) {
                 let (y, x) = (ys[row], xs[column]);
                 let (y0, x0) = (y.floor(), x.floor());
@@ -147,7 +150,10 @@ impl VisionTower {
             let cells = Tensor::from_vec(cells, n, &self.device)?;
             let shares = Tensor::from_vec(shares, (n, 1), &self.device)?;
             let shares = shares.to_dtype(self.pos_embed.dtype())?;
-            let corner = self.pos_embed.index_select(&cells, 0)?.broadcast_mul(&shares)?;
+            let corner = self
+                .pos_embed
+                .index_select(&cells, 0)?
+                .broadcast_mul(&shares)?;
             sum = Some(match sum {
                 Some(sum) => (sum + corner)?,
                 None => corner,

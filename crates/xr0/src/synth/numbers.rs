@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 
-use crate::layout::TensorSpec;
+use crate::layout::{Part, TensorSpec};
 
 /// Bytes whose sum is one nearly normal number.
 const SUMMANDS: usize = 12;
@@ -14,19 +14,31 @@ const BYTE: usize = 256;
 /// Numbers of the table: as many as 16 random bits can choose from.
 const ENTRIES: usize = 1 << 16;
 
-/// Mean and spread of a tensor's numbers, by its name: such that no stage of an untrained network
-/// swells or dies, since every matrix keeps the size of what goes through it.
+/// Mean and spread of a tensor's numbers, by its name.
+///
+/// Every matrix keeps the size of what goes through it, so that no stage swells or dies. The action
+/// expert departs from that, or its chunks would be mere noise: the action tokens enter small
+/// beside what they attend to, attention is broad and hangs on position, and the velocity is large
+/// against the noise that it starts from. So neighbouring actions are alike.
 pub(super) fn scale(spec: &TensorSpec) -> (f32, f32) {
     let mut names = spec.name.rsplit('.');
     let (kind, owner) = (names.next(), names.next());
+    let expert = spec.part == Part::ActionExpert;
     let fan_in: usize = spec.shape.iter().skip(1).product();
+    let keeping = 1.0 / (fan_in as f32).sqrt();
     match (owner, kind) {
+        _ if spec.name == "action_projector.layers.2.weight" => (0.0, 0.01 * keeping),
+        _ if spec.name == "action_output_layer.layers.2.weight" => (0.0, 100.0 * keeping),
+        _ if spec.name == "t_projector.layers.0.weight" => (0.0, 0.1 * keeping),
+        (Some("qkv_proj"), Some("bias")) if expert => (0.0, 1.0),
+        (Some("q_norm"), _) if expert => (0.3, 0.1),
+        (Some("o_proj"), _) if expert => (0.0, 20.0 * keeping),
         (_, Some("bias")) => (0.0, 0.02),
         (_, Some("adaln_table")) => (0.0, 0.1),
         (Some("embed_tokens" | "pos_embed" | "sink"), _) => (0.0, 0.05),
         // A weight that is no matrix belongs to a norm.
         _ if spec.shape.len() == 1 => (1.0, 0.1),
-        _ => (0.0, 1.0 / (fan_in as f32).sqrt()),
+        _ => (0.0, keeping),
     }
 }
 
@@ -110,7 +122,6 @@ impl<'a> Numbers<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::Part;
 
     fn spec(name: &str, shape: &[usize]) -> TensorSpec {
         TensorSpec {

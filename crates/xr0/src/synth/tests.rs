@@ -91,9 +91,7 @@ fn what_was_written_opens_and_gives_its_weights() {
     assert!(told.is_sorted());
 
     let parts = [Part::Text, Part::Vision, Part::ActionExpert];
-    let weights = checkpoint
-        .weights(&parts, DType::F32, &Device::Cpu)
-        .unwrap();
+    let weights = checkpoint.weights(&parts, DType::F32, &Device::Cpu);
     for spec in layout::tensors(checkpoint.config()) {
         let tensor = weights
             .get(spec.shape.clone(), &spec.name)
