@@ -7,6 +7,7 @@ use serde_json::{Map, json};
 use crate::cli::print;
 use crate::cli::{ConfigCheckArgs, ConfigCommand};
 use crate::config::{Config, Sources};
+use crate::daemon::policy;
 
 /// Checks settings and prints them.
 ///
@@ -15,6 +16,7 @@ use crate::config::{Config, Sources};
 pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
     let ConfigCommand::Check(arguments) = command;
     let config = Config::load(&sources(arguments))?;
+    policy::check(&config)?;
     let mut text = String::new();
     if arguments.json {
         let cells = config.cells.iter().map(|cell| {

@@ -1,8 +1,8 @@
 //! The command line: what can be typed, and the commands that only speak REST.
 //!
-//! `run` and `config check` are done by the daemon's own modules; everything else is a client. Ids
-//! and texts are checked here already, so that a slip of the keyboard ends with exit code 64 and a
-//! refusal by the daemon with 1.
+//! `run` and `config check` are done by the daemon's own modules, [`model`] works on files;
+//! everything else is a client. Ids and texts are checked here already, so that a slip of the
+//! keyboard ends with exit code 64 and a refusal by the daemon with 1.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +15,7 @@ use vlad_wire::text::Name;
 pub mod cell;
 pub mod connection;
 pub mod episode;
+pub mod model;
 pub mod print;
 pub mod task;
 
@@ -30,6 +31,7 @@ Examples:
   vlad cell reset --operator ada --reason 'cell is clear'
   vlad run --role brain --connect tcp/127.0.0.1:7447
   vlad config check cell.toml --set guard.think_timeout_ms=1500
+  vlad model inspect checkpoints/mine
 
 Exit codes:
   0   done
@@ -85,6 +87,8 @@ pub enum Command {
     /// Reads and checks configuration; moves nothing.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Checks, shows, makes and tries checkpoints; asks no daemon.
+    Model(model::ModelArgs),
     /// What speaks to a running daemon.
     #[command(flatten)]
     Client(ClientCommand),
@@ -110,9 +114,15 @@ pub struct RunArgs {
     /// processes need --listen or --connect.
     #[arg(long = "role", value_name = "ROLE")]
     pub roles: Vec<Role>,
-    /// The policy that decides, such as `scripted`.
+    /// The policy that decides: `scripted`, or `xr0` for the network [default: scripted].
+    ///
+    /// Without --checkpoint the network has random weights, made on first start: it is untrained,
+    /// and only wanders.
     #[arg(long, value_name = "NAME")]
     pub policy: Option<Name>,
+    /// Folder of a checkpoint with its vlad.toml; implies --policy xr0.
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: Option<PathBuf>,
     /// Folder of tasks and episodes.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,

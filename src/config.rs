@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use vlad_actors::actuator::settings::GuardConfig;
+use vlad_actors::brain::BrainConfig;
 use vlad_actors::expert::ExpertConfig;
 use vlad_actors::perception::PerceptionConfig;
 use vlad_cell::description::{RobotDescription, RobotToml};
@@ -30,6 +31,9 @@ const CELLS: &[(&str, &str)] = &[("demo", include_str!("../config/cells/demo.tom
 /// Largest file of settings: the demo robot's has 10 kB.
 const FILE_MAX: u64 = 1024 * 1024;
 
+/// What can decide: a script that reads the scene's object poses, and the network.
+pub const POLICIES: [&str; 2] = ["scripted", "xr0"];
+
 /// A setting that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{layer}: {key}: {problem}")]
@@ -50,8 +54,12 @@ pub struct DaemonConfig {
     pub cells: Vec<String>,
     /// Address of the REST API and the page.
     pub bind: String,
-    /// Name of the policy.
+    /// Name of the policy: one of [`POLICIES`].
     pub policy: Name,
+    /// Folder of the checkpoint that the policy `xr0` runs, with its `vlad.toml`; without it one
+    /// with random weights, made on first start.
+    #[serde(default)]
+    pub checkpoint: Option<PathBuf>,
     /// The data folder; without it systemd's state folder, else the user's.
     #[serde(default)]
     pub data: Option<PathBuf>,
@@ -89,6 +97,7 @@ struct Everything {
     robot: RobotToml,
     guard: GuardConfig,
     perception: PerceptionConfig,
+    brain: BrainConfig,
     expert: ExpertConfig,
     #[serde(default)]
     scene: Option<SceneToml>,
@@ -118,6 +127,8 @@ pub struct Config {
     pub daemon: DaemonConfig,
     /// The cells that it serves.
     pub cells: Vec<CellConfig>,
+    /// The brain, for all cells.
+    pub brain: BrainConfig,
     /// The action expert, for all cells.
     pub expert: ExpertConfig,
 }
@@ -155,7 +166,7 @@ impl Config {
             return Err(merged.error("daemon.cells", "must name at least one cell"));
         }
         let mut cells: Vec<CellConfig> = Vec::new();
-        let mut expert = None;
+        let mut minds = None;
         for name in names {
             let named_by = if sources.cells.is_empty() {
                 merged.error("daemon.cells", "")
@@ -166,7 +177,7 @@ impl Config {
                     problem: String::new(),
                 }
             };
-            let (cell, cell_expert) = load_cell((name, &named_by), &outer)?;
+            let (cell, cell_minds) = load_cell((name, &named_by), &outer)?;
             if cells.iter().any(|known| known.cell.name == cell.cell.name) {
                 return Err(cell
                     .merged
@@ -176,18 +187,17 @@ impl Config {
                 let problem = "must be the robot of the other cells: one process has one policy";
                 return Err(cell.merged.error("cell.robot", problem));
             }
-            expert.get_or_insert(cell_expert);
+            minds.get_or_insert(cell_minds);
             cells.push(cell);
         }
         check_bind(&merged, &daemon.bind)?;
-        if daemon.policy.as_str() != "scripted" {
-            return Err(merged.error("daemon.policy", "must be scripted: this build has no other"));
-        }
-        let expert = expert.ok_or_else(|| merged.error("daemon.cells", "must name a cell"))?;
+        check_policy(&merged, &daemon)?;
+        let minds = minds.ok_or_else(|| merged.error("daemon.cells", "must name a cell"))?;
         Ok(Self {
             daemon,
             cells,
-            expert,
+            brain: minds.0,
+            expert: minds.1,
         })
     }
 }
@@ -209,7 +219,7 @@ fn outer_layers(sources: &Sources) -> Result<Vec<Layer>, ConfigError> {
 fn load_cell(
     named: (&str, &ConfigError),
     outer: &[Layer],
-) -> Result<(CellConfig, ExpertConfig), ConfigError> {
+) -> Result<(CellConfig, (BrainConfig, ExpertConfig)), ConfigError> {
     let cell_layer = find(named, "cells", CELLS)?;
     let mut without_robot = vec![cell_layer.clone()];
     without_robot.extend_from_slice(outer);
@@ -242,7 +252,7 @@ fn load_cell(
         perception: everything.perception,
         merged,
     };
-    Ok((cell, everything.expert))
+    Ok((cell, (everything.brain, everything.expert)))
 }
 
 fn check_sections(merged: &Merged, everything: &Everything) -> Result<(), ConfigError> {
@@ -276,6 +286,19 @@ fn check_sections(merged: &Merged, everything: &Everything) -> Result<(), Config
         } else {
             below
         });
+    }
+    Ok(())
+}
+
+fn check_policy(merged: &Merged, daemon: &DaemonConfig) -> Result<(), ConfigError> {
+    let policy = daemon.policy.as_str();
+    if !POLICIES.contains(&policy) {
+        let problem = format!("must be {}: this build has no other", POLICIES.join(" or "));
+        return Err(merged.error("daemon.policy", &problem));
+    }
+    if daemon.checkpoint.is_some() && policy != "xr0" {
+        let problem = "is for the policy xr0: set daemon.policy to xr0, or leave it out";
+        return Err(merged.error("daemon.checkpoint", problem));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The composition root: START READING HERE.
 //!
-//! Straight through: settings → data folder → bus → world → roles → REST → wait → stop. Nothing is
-//! decided here; every part is made from its own settings and handed to the supervisor.
+//! Straight through: settings → policy → data folder → bus → world → roles → REST → wait → stop.
+//! Nothing is decided here; every part is made from its own settings and handed to the supervisor.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ use vlad_actors::supervisor::{Arguments, Supervision, SupervisorEvent};
 use vlad_bus::bus::Bus;
 use vlad_bus::config::ZenohConfig;
 use vlad_bus::waker::Waker;
+use vlad_motion::policy::Policy;
 use vlad_store::episodes::EpisodeStore;
 use vlad_store::lock::DataDir;
 use vlad_wire::clock::{SharedClock, SystemClock};
@@ -29,6 +30,7 @@ use crate::cli::RunArgs;
 use crate::config::{Config, ConfigError, Sources};
 use roles::{Ground, Storage};
 
+pub mod policy;
 pub mod roles;
 
 /// Worker threads of the runtime: REST, the bus and the actors' shells are light, and the cores
@@ -44,15 +46,20 @@ pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     let config = Config::load(&sources(arguments)).context("the configuration is refused")?;
     let roles = which_roles(arguments)?;
     check_endpoints(arguments)?;
+    let policy = policy::open(&config, &roles)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(serve(arguments, config, roles))
+    runtime.block_on(serve(arguments, (config, policy), roles))
 }
 
-async fn serve(arguments: &RunArgs, config: Config, roles: Vec<Role>) -> anyhow::Result<()> {
+async fn serve(
+    arguments: &RunArgs,
+    (config, policy): (Config, Option<Arc<dyn Policy>>),
+    roles: Vec<Role>,
+) -> anyhow::Result<()> {
     let clock: SharedClock = Arc::new(SystemClock);
     let bind: SocketAddr = config.daemon.bind.parse().context("daemon.bind")?;
     let listener = if roles.contains(&Role::Gateway) {
@@ -68,7 +75,7 @@ async fn serve(arguments: &RunArgs, config: Config, roles: Vec<Role>) -> anyhow:
         connect: arguments.connect.clone(),
     })
     .await?;
-    let ground = Ground::new(config, bus.clone(), clock.clone())?;
+    let ground = Ground::new(config, policy, bus.clone(), clock.clone())?;
     let worlds = ground.run_worlds()?;
 
     let waker = Waker::new();
@@ -133,6 +140,14 @@ fn sources(arguments: &RunArgs) -> Sources {
             arguments.policy.as_ref().map(ToString::to_string),
         ),
         (
+            "--checkpoint",
+            "daemon.checkpoint",
+            arguments
+                .checkpoint
+                .as_ref()
+                .map(|dir| dir.display().to_string()),
+        ),
+        (
             "--bind",
             "daemon.bind",
             arguments.bind.as_ref().map(ToString::to_string),
@@ -148,11 +163,16 @@ fn sources(arguments: &RunArgs) -> Sources {
         let quoted = serde_json::Value::String(value.clone());
         Some((format!("{flag} {value}"), format!("{key}={quoted}")))
     });
+    let mut flags: Vec<_> = flags.collect();
+    if let (Some(dir), None) = (&arguments.checkpoint, &arguments.policy) {
+        let flag = format!("--checkpoint {}", dir.display());
+        flags.push((flag, "daemon.policy=xr0".to_owned()));
+    }
     Sources {
         cells: arguments.cells.clone(),
         files: arguments.configs.clone(),
         sets: sets.collect(),
-        flags: flags.collect(),
+        flags,
     }
 }
 
@@ -220,10 +240,7 @@ fn storage(
     if !roles.contains(&Role::Gateway) {
         return Ok(None);
     }
-    let path = match &config.daemon.data {
-        Some(path) => path.clone(),
-        None => default_data_folder()?,
-    };
+    let path = data_folder(config)?;
     let dir = DataDir::open(&path)?;
     info!(data = %path.display(), "data folder");
     let episodes = EpisodeStore::open(dir.path()).context("cannot open the episode log")?;
@@ -232,6 +249,14 @@ fn storage(
         episodes,
         clock: clock.clone(),
     }))
+}
+
+/// Says where tasks, episodes and checkpoints of our own making lie.
+fn data_folder(config: &Config) -> anyhow::Result<PathBuf> {
+    match &config.daemon.data {
+        Some(path) => Ok(path.clone()),
+        None => default_data_folder(),
+    }
 }
 
 #[expect(

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
-use vlad::cli::{Cli, Command, client, exit_code_of_clap_error};
+use vlad::cli::{Cli, Command, client, exit_code_of_clap_error, model};
 use vlad::config::ConfigError;
 use vlad::{check, daemon, telemetry};
 
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
             telemetry::start(log.as_deref()).and_then(|()| daemon::run(&arguments))
         }
         Command::Config(command) => check::run(&command),
+        Command::Model(command) => model::run(&command),
         Command::Client(command) => client(&command),
     };
     match result {

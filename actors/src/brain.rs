@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tracing::{debug, debug_span, info, warn};
 use vlad_bus::bus::Bus;
 use vlad_bus::error::BusError;
@@ -25,11 +26,20 @@ use vlad_wire::msg::task::{ActiveTask, TaskNow};
 use vlad_wire::msg::think::{Context, ContextHead, ContextPart, ThinkRequest};
 use vlad_wire::stream::{Contexts, Observations, Requests, Tasks};
 use vlad_wire::text::Note;
+use vlad_xr0::device::DeviceName;
 
 use crate::herald::{Herald, Saying};
 use crate::pulse::{Condition, Pulse};
 use crate::role::{Core, CoreError};
 use crate::worker::{Outcome, Run, Worker};
+
+/// The brain's settings: the table `brain`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrainConfig {
+    /// Where a network's vision-language model computes: `cpu` or `cuda:N`.
+    pub device: DeviceName,
+}
 
 /// Where a policy's half runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,6 +36,7 @@ use vlad_wire::msg::think::{Chunk, ChunkHead, Digest, Strategy, ThinkRequest};
 use vlad_wire::robot_type::RobotType;
 use vlad_wire::stream::{AcceptedTargets, Chunks, Contexts, Events, Joints, Requests, Tasks};
 use vlad_wire::text::{Name, Note};
+use vlad_xr0::device::DeviceName;
 
 use crate::actuator::guard::CHUNK_REFUSED;
 use crate::brain::Placement;
@@ -57,6 +58,8 @@ const RETRY_NS: u64 = 200 * MS;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExpertConfig {
+    /// Where a network's action expert computes: `cpu` or `cuda:N`.
+    pub device: DeviceName,
     /// How consecutive chunks meet: `sync` or `naive`.
     pub strategy: Strategy,
     /// Ticks that are played between two decisions where chunks overlap (`T_e`).

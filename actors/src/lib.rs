@@ -18,6 +18,8 @@ pub mod recorder;
 
 pub mod gateway;
 
+pub mod policy;
+
 pub mod herald;
 pub mod pulse;
 pub mod role;

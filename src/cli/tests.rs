@@ -97,6 +97,15 @@ fn a_line_that_makes_no_sense_ends_with_64() {
         "run --bind nowhere",
         "--set novalue",
         "--role brain task list",
+        "model",
+        "model verify",
+        "model verify set --tolerance -1",
+        "model verify set --tolerance NaN",
+        "model synth --preset huge out",
+        "model synth out",
+        "model infer dir --state [] --text go",
+        "model infer dir --image a.png --state [] --text go --seed 1 --noise n.json",
+        "model infer dir --image a.png --state [] --text go --device gpu",
     ] {
         let error = parse(line).unwrap_err();
         assert_eq!(exit_code_of_clap_error(&error), EXIT_USAGE, "{line}");
@@ -111,6 +120,7 @@ fn help_and_version_end_with_0() {
         "task --help",
         "task submit --help",
         "help cell",
+        "model infer --help",
     ] {
         let error = parse(line).unwrap_err();
         assert_eq!(exit_code_of_clap_error(&error), 0, "{line}");

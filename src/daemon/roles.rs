@@ -21,7 +21,6 @@ use vlad_bus::bus::Bus;
 use vlad_bus::waker::Waker;
 use vlad_cell::camera::Camera;
 use vlad_motion::policy::Policy;
-use vlad_sim::policy::scripted::ScriptedPolicy;
 use vlad_sim::realtime::RealtimeWorld;
 use vlad_sim::world::SimWorld;
 use vlad_store::episodes::EpisodeStore;
@@ -43,7 +42,7 @@ pub struct Ground {
     pub bus: Bus,
     /// The clock.
     pub clock: SharedClock,
-    policy: Arc<dyn Policy>,
+    policy: Option<Arc<dyn Policy>>,
     worlds: Vec<SimWorld>,
 }
 
@@ -58,13 +57,16 @@ pub struct Storage {
 }
 
 impl Ground {
-    /// Makes the policy and the simulated worlds.
+    /// Makes the simulated worlds; `policy` is there where the brain or the action expert runs.
     ///
     /// # Errors
-    /// What keeps a policy or a world from being made.
-    pub fn new(config: Config, bus: Bus, clock: SharedClock) -> anyhow::Result<Self> {
-        let first = config.cells.first().context("no cell")?;
-        let policy = Arc::new(ScriptedPolicy::new(Arc::new(first.robot.clone()))?);
+    /// What keeps a world from being made.
+    pub fn new(
+        config: Config,
+        policy: Option<Arc<dyn Policy>>,
+        bus: Bus,
+        clock: SharedClock,
+    ) -> anyhow::Result<Self> {
         let now_ns = clock.now_ns();
         let world = |cell: &CellConfig| {
             SimWorld::new(&cell.scene, &cell.robot, cell.scene.toml().seed, now_ns)
@@ -126,10 +128,11 @@ pub fn specs(
             Waker::new()
         };
         let storage = || storage.context("this role needs the data folder");
+        let policy = || ground.policy.clone().context("this role needs a policy");
         let (factory, period_ms) = match role {
             Role::Perception => (perception(ground.clone()), 8),
-            Role::Brain => (brain(ground.clone()), 10),
-            Role::ActionExpert => (expert(ground.clone()), 5),
+            Role::Brain => (brain(ground.clone(), policy()?), 10),
+            Role::ActionExpert => (expert(ground.clone(), policy()?), 5),
             Role::Actuator => (actuator(ground.clone()), 10),
             Role::Recorder => (recorder(ground.clone(), storage()?.episodes.clone()), 10),
             Role::Gateway => (gateway(ground.clone(), storage()?, desk.clone()), 20),
@@ -171,7 +174,7 @@ fn perception(ground: Ground) -> Factory {
     })
 }
 
-fn brain(ground: Ground) -> Factory {
+fn brain(ground: Ground, policy: Arc<dyn Policy>) -> Factory {
     Arc::new(move |waker| {
         let parts = BrainParts {
             cells: ground
@@ -180,7 +183,7 @@ fn brain(ground: Ground) -> Factory {
                 .iter()
                 .map(|cell| cell.cell.name.clone())
                 .collect(),
-            policy: ground.policy.clone(),
+            policy: policy.clone(),
             placement: Placement::Thread,
             session: ground.session(),
         };
@@ -193,7 +196,7 @@ fn brain(ground: Ground) -> Factory {
     })
 }
 
-fn expert(ground: Ground) -> Factory {
+fn expert(ground: Ground, policy: Arc<dyn Policy>) -> Factory {
     Arc::new(move |waker| {
         let cells = ground.config.cells.iter().map(|cell| ExpertCell {
             id: cell.cell.name.clone(),
@@ -202,7 +205,7 @@ fn expert(ground: Ground) -> Factory {
         });
         let parts = ExpertParts {
             cells: cells.collect(),
-            policy: ground.policy.clone(),
+            policy: policy.clone(),
             placement: Placement::Thread,
             config: ground.config.expert.clone(),
             session: ground.session(),

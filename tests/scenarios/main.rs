@@ -13,8 +13,11 @@
 //! | [`restart`] | `kill -9` of the whole daemon; what two daemons cannot share |
 //! | [`refusals`] | mutated configurations end with 78, file, key and reason |
 //! | [`cli`] | the client commands against a daemon |
+//! | [`model`] | checkpoints as files: verified, shown, made and tried |
 //! | [`abuse`] | each endpoint of the served API with what it must refuse |
 //! | [`malformed`] | bad bytes on each stream are dropped and counted |
+//! | [`network`] | the network moves the arms; its brain dies in mid-motion |
+//! | [`recorded`] | a recorded run of the network, decided again bit for bit |
 //! | [`page`] | the page in a browser |
 #![cfg(test)]
 #![forbid(unsafe_code)]
@@ -24,8 +27,11 @@ mod cli;
 mod daemon;
 mod guard_process;
 mod malformed;
+mod model;
+mod network;
 mod operator;
 mod page;
+mod recorded;
 mod refusals;
 mod restart;
 mod support;

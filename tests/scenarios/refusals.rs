@@ -121,8 +121,24 @@ const TABLE: &[(Wrong, &str, &str)] = &[
     (
         Wrong::Set("daemon.policy=oracle"),
         "daemon.policy",
-        "must be scripted",
+        "must be scripted or xr0",
     ),
+    (
+        Wrong::Set("daemon.checkpoint=somewhere"),
+        "daemon.checkpoint",
+        "for the policy xr0",
+    ),
+    (
+        Wrong::Set("brain.device=tpu"),
+        "brain.device",
+        "cpu or cuda:N",
+    ),
+    (
+        Wrong::Set("expert.device=cuda:01"),
+        "expert.device",
+        "cpu or cuda:N",
+    ),
+    (Wrong::Set("expert.device=0"), "expert.device", "invalid"),
     (
         Wrong::Set("daemon.policy=Not A Name"),
         "daemon.policy",
@@ -379,6 +395,38 @@ const FLAGS: &[(&str, [&str; 3])] = &[
         ["--policy ", "daemon.policy: ", "scripted"],
     ),
     (
+        "--checkpoint nowhere",
+        [
+            "--checkpoint nowhere: ",
+            "daemon.checkpoint: ",
+            "no such folder",
+        ],
+    ),
+    (
+        "--policy scripted --checkpoint nowhere",
+        [
+            "--checkpoint nowhere: ",
+            "daemon.checkpoint: ",
+            "for the policy xr0",
+        ],
+    ),
+    (
+        "--set brain.device=cuda:4095",
+        [
+            "--set brain.device=cuda:4095: ",
+            "brain.device: ",
+            "no device cuda:4095; present: cpu",
+        ],
+    ),
+    (
+        "--set expert.device=cuda:4095",
+        [
+            "--set expert.device=cuda:4095: ",
+            "expert.device: ",
+            "no device cuda:4095; present: cpu",
+        ],
+    ),
+    (
         "--listen tcp/0.0.0.0:1",
         ["--listen: ", "tcp/0.0.0.0:1", "loopback"],
     ),
@@ -434,6 +482,71 @@ fn flags_that_make_no_daemon_are_refused() {
     }
 }
 
+/// A manifest with many faults: of its own, and against checkpoint and demo cell.
+const MISFIT: &str = "\
+name = \"misfit\"
+note = \"fits nothing\"
+profile = \"B\"
+local_window = 4
+position_gap = 10
+flow = true
+dt_ms = 20.0
+image_pixels_max = 90000
+action_representation = \"joint_delta\"
+slots = [{ slot = 0, joint = \"left_joint_1\", unit = \"rad\" }]
+views = [{ view = \"overhead\", label = \"Overhead View\" }]
+
+[[robot_types]]
+name = \"one_arm\"
+width = 32
+horizon = 30
+";
+
+/// With a checkpoint that nothing fits, run and check refuse alike, and list everything at once.
+#[test]
+fn a_checkpoint_that_does_not_fit_is_refused_with_all_that_is_wrong() {
+    let dir = TempDir::new();
+    let checkpoint = dir.path().join("checkpoint");
+    std::fs::create_dir(&checkpoint).unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/xr0-tiny/model");
+    for file in std::fs::read_dir(fixture).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), checkpoint.join(file.file_name())).unwrap();
+    }
+    let data = dir.path().join("data");
+    let refuse = |named: &[&str]| {
+        let named_dir = checkpoint.display().to_string();
+        let mut run = run_args(&data, free_port());
+        run.extend(["--checkpoint".to_owned(), named_dir.clone()]);
+        let ended = vlad_refused(run);
+        refused(&ended, named);
+        refused(
+            &ended,
+            &[&format!("--checkpoint {named_dir}: daemon.checkpoint: ")],
+        );
+        let set = format!("daemon.checkpoint={named_dir}");
+        let check = ["config", "check", "--set", "daemon.policy=xr0", "--set"];
+        let ended = vlad(check.into_iter().chain([set.as_str()]));
+        refused(&ended, named);
+        refused(&ended, &[&format!("--set {set}: daemon.checkpoint: ")]);
+        assert!(!data.exists());
+    };
+    refuse(&["no vlad.toml", "vlad model synth"]);
+    std::fs::write(checkpoint.join("vlad.toml"), MISFIT).unwrap();
+    refuse(&[
+        "faults:",
+        "vlad.toml: profile: B",
+        "vlad.toml: action_representation",
+        "vlad.toml: robot_types: one_arm is not among",
+        "vlad.toml: robot_types: the cell's robot type dual_arm",
+        "vlad.toml: image_pixels_max: 90000",
+        "vlad.toml: views: the cell has no camera overhead",
+        "vlad.toml: slots: slot 0 is left_joint_1",
+        "slot 26 is unused here and right_joint_6",
+        "vlad.toml: dt_ms: 20",
+    ]);
+}
+
 #[test]
 fn a_good_configuration_is_printed_with_the_layer_of_each_key() {
     let dir = TempDir::new();
@@ -443,6 +556,8 @@ fn a_good_configuration_is_printed_with_the_layer_of_each_key() {
     assert_eq!((good.code, good.err.as_str()), (0, ""));
     for line in [
         "daemon.policy = \"scripted\"  # config/default.toml".to_owned(),
+        "brain.device = \"cpu\"  # config/default.toml".to_owned(),
+        "expert.device = \"cpu\"  # config/default.toml".to_owned(),
         "robot.servo_hz = 240.0  # config/robots/demo-dual-arm.toml".to_owned(),
         "perception.stale_ms = 500  # config/cells/demo.toml".to_owned(),
         format!("expert.steps = 7  # {file}"),

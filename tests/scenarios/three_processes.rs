@@ -13,17 +13,19 @@ use crate::support::{Places, TempDir, free_port, until};
 
 /// Which of the two dies.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Victim {
+pub(crate) enum Victim {
     Brain,
     Expert,
 }
 
 /// Three processes with the endpoints that join them.
-struct Fleet {
+pub(crate) struct Fleet {
     _places: Places,
     dir: TempDir,
     /// Where the rest and the brain listen.
     endpoints: [String; 2],
+    /// Further arguments of brain and expert.
+    policy: Vec<String>,
     starts: u32,
     server: Server,
     rest: Process,
@@ -36,7 +38,8 @@ fn words(text: &str) -> Vec<String> {
 }
 
 impl Fleet {
-    fn start() -> Self {
+    /// Starts them with the policy that `--policy` names.
+    pub(crate) fn start(policy: &str) -> Self {
         let places = Places::take_all();
         let dir = TempDir::new();
         let endpoints = [free_port(), free_port()].map(|port| format!("tcp/127.0.0.1:{port}"));
@@ -45,13 +48,16 @@ impl Fleet {
         let roles = "--role gateway --role perception --role actuator --role recorder";
         args.extend(words(&format!("{roles} --listen {}", endpoints[0])));
         let rest = Process::spawn(&args, dir.path().join("rest.log"));
-        let brain = Self::spawn_brain(&endpoints, dir.path().join("brain.log"));
-        let expert = Self::spawn_expert(&endpoints, dir.path().join("expert.log"));
+        let data = data_in(&dir).display().to_string();
+        let policy = ["--policy", policy, "--data", &data].map(str::to_owned);
+        let brain = Self::spawn_brain(&endpoints, &policy, dir.path().join("brain.log"));
+        let expert = Self::spawn_expert(&endpoints, &policy, dir.path().join("expert.log"));
         let server = Server::new(port);
         let fleet = Self {
             _places: places,
             dir,
             endpoints,
+            policy: policy.to_vec(),
             starts: 0,
             server,
             rest,
@@ -65,46 +71,52 @@ impl Fleet {
         fleet
     }
 
-    fn spawn_brain([rest, own]: &[String; 2], log: PathBuf) -> Process {
-        Process::spawn(
-            &words(&format!("run --role brain --listen {own} --connect {rest}")),
-            log,
-        )
+    fn spawn_brain([rest, own]: &[String; 2], policy: &[String], log: PathBuf) -> Process {
+        let args = words(&format!("run --role brain --listen {own} --connect {rest}"));
+        Process::spawn(&[&args, policy].concat(), log)
     }
 
-    fn spawn_expert([rest, brain]: &[String; 2], log: PathBuf) -> Process {
+    fn spawn_expert([rest, brain]: &[String; 2], policy: &[String], log: PathBuf) -> Process {
         let args = format!("run --role action-expert --connect {rest} --connect {brain}");
-        Process::spawn(&words(&args), log)
+        Process::spawn(&[&words(&args), policy].concat(), log)
     }
 
-    fn cell(&self) -> Cell<'_> {
+    /// Its API.
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Its demo cell.
+    pub(crate) fn cell(&self) -> Cell<'_> {
         Cell::new(&self.server)
     }
 
-    fn wait_ready(&self) {
+    pub(crate) fn wait_ready(&self) {
         until("all three are ready", || {
             (self.server.try_get("/readyz")?.status == 200).then_some(())
         });
     }
 
-    fn kill(&mut self, victim: Victim) {
+    pub(crate) fn kill(&mut self, victim: Victim) {
         match victim {
             Victim::Brain => self.brain.kill(),
             Victim::Expert => self.expert.kill(),
         }
     }
 
-    fn start_again(&mut self, victim: Victim) {
+    pub(crate) fn start_again(&mut self, victim: Victim) {
         self.starts += 1;
         let log = self.dir.path().join(format!("again-{}.log", self.starts));
         match victim {
-            Victim::Brain => self.brain = Self::spawn_brain(&self.endpoints, log),
-            Victim::Expert => self.expert = Self::spawn_expert(&self.endpoints, log),
+            Victim::Brain => self.brain = Self::spawn_brain(&self.endpoints, &self.policy, log),
+            Victim::Expert => {
+                self.expert = Self::spawn_expert(&self.endpoints, &self.policy, log);
+            }
         }
     }
 
     /// Ends all three; each of them with 0.
-    fn term(mut self) {
+    pub(crate) fn term(mut self) {
         for process in [&mut self.rest, &mut self.expert, &mut self.brain] {
             assert_eq!(process.term(), 0, "a clean end");
         }
@@ -126,7 +138,7 @@ fn chunks_in(log: &str, word: &str) -> BTreeSet<String> {
 
 /// The story of a death in mid-motion, from the stop to the next good task.
 fn dies_and_comes_back(victim: Victim, role: &str, reason: &str) {
-    let mut fleet = Fleet::start();
+    let mut fleet = Fleet::start("scripted");
     fleet.cell().does("put the red block in the left tray");
     let sent = chunks_in(&fleet.expert.log(), "chunk sent");
     let accepted = chunks_in(&fleet.rest.log(), "chunk_accepted");

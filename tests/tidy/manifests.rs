@@ -7,6 +7,7 @@ use crate::tree::SourceFile;
 /// What each package may depend on among ours. The root composes, so it may see every one.
 const ARROWS: &[(&str, &[&str])] = &[
     ("vlad-safety", &[]),
+    ("vlad-xr0", &[]),
     ("vlad-wire", &["vlad-safety"]),
     ("vlad-task", &["vlad-wire"]),
     ("vlad-bus", &["vlad-wire"]),
@@ -27,6 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "vlad-store",
             "vlad-task",
             "vlad-wire",
+            "vlad-xr0",
         ],
     ),
 ];
@@ -39,7 +41,17 @@ const ROOT: &str = "vlad";
 
 /// Dependencies that exactly one crate may see, so that replacing one touches one crate.
 const WALLS: &[&str] = &[
-    "axum", "clap", "config", "ractor", "rapier3d", "rusqlite", "sled", "zenoh",
+    "axum",
+    "candle-core",
+    "candle-nn",
+    "clap",
+    "config",
+    "ractor",
+    "rapier3d",
+    "rusqlite",
+    "sled",
+    "tokenizers",
+    "zenoh",
 ];
 
 /// A dependency as a manifest names it.

@@ -92,7 +92,7 @@ pub struct CaseSummary {
 pub struct Summary {
     /// The cases that were run.
     pub cases: Vec<CaseSummary>,
-    /// Kinds that are not known here; their cases were not run.
+    /// Kinds that are not known here, by name; their cases were not run.
     pub skipped: Vec<String>,
     /// The comparison of all cases that came closest to its limit.
     pub worst: Option<Worst>,
@@ -128,12 +128,13 @@ pub fn verify(dir: &Path, options: &Options, report: &mut dyn FnMut(&Line)) -> R
             }
             Work::Network(keys) => networks.verify(&set, keys, &mut judge)?,
             Work::Preprocess(rows) => {
-                tables::preprocess(&set, case, (rows, &checkpoint), &mut judge)?
+                tables::preprocess(&set, case, (rows, &checkpoint), &mut judge)?;
             }
             Work::Tokenizer(file) => tables::tokenizer(&set, file, &checkpoint, &mut judge)?,
         }
         cases.push(judge.summary(&case.kind));
     }
+    skipped.sort();
     let worst = judge::worst(cases.iter().filter_map(|case| case.worst.clone()));
     Ok(Summary {
         cases,

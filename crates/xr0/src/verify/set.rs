@@ -191,8 +191,10 @@ impl Set {
     pub(super) fn tensors(&self, case: &str) -> Result<BTreeMap<String, Array>> {
         let file = format!("{case}.safetensors");
         self.listed(&file)?;
-        let bytes = std::fs::read(self.dir.join(&file)).map_err(|error| self.fail(&file, error))?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| self.fail(&file, error))?;
+        let bytes = std::fs::read(self.dir.join(&file))
+            .map_err(|error| self.fail(&file, error.to_string()))?;
+        let tensors = SafeTensors::deserialize(&bytes)
+            .map_err(|error| self.fail(&file, error.to_string()))?;
         let arrays = tensors.iter().map(|(name, view)| {
             let array = Array::stored(&view);
             let array = array.map_err(|problem| self.fail(&file, format!("{name}: {problem}")))?;
@@ -202,10 +204,10 @@ impl Set {
     }
 
     /// Makes the error that a file of the set is wrong.
-    pub(super) fn fail(&self, file: &str, problem: impl ToString) -> Error {
+    pub(super) fn fail(&self, file: &str, problem: impl Into<String>) -> Error {
         let fault = Fault {
             file: file.to_owned(),
-            problem: problem.to_string(),
+            problem: problem.into(),
         };
         Error::Checkpoint {
             dir: self.dir.clone(),

@@ -9,7 +9,7 @@ pub enum Class {
     Exact,
     /// Normalised pixels: one rounding in f32.
     Pixels,
-    /// Every float tensor that no other class names: sums in another order than PyTorch's.
+    /// Every float tensor that no other class names: sums in another order than `PyTorch`'s.
     Stage,
     /// What the robot gets, and one velocity.
     Result,

@@ -1,0 +1,215 @@
+//! One decision from files: the same prefill, the same context bytes, the same sampler and the same
+//! targets as the daemon's two halves, without a bus between them.
+
+use std::path::Path;
+
+use serde::Serialize;
+use vlad_motion::noise::standard_normal;
+use vlad_wire::manifest::Manifest;
+use vlad_xr0::checkpoint::Checkpoint;
+use vlad_xr0::device::DeviceName;
+use vlad_xr0::model::Profile;
+use vlad_xr0::preprocess::RgbImage;
+use vlad_xr0::prompt::prompt;
+
+use super::act::{Inputs as ActInputs, Sampler, targets};
+use super::error::Xr0Error;
+use super::think::Prefill;
+use super::{manifest, profile};
+
+/// An image, and which of the prompt's it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// The cell's view or its label in the prompt; without it the order counts.
+    pub label: Option<String>,
+    /// What the camera saw.
+    pub pixels: RgbImage,
+}
+
+/// Where the sampler starts.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Noise {
+    /// Drawn as the daemon draws a chunk's: the seed in its head is this one.
+    Seed(u64),
+    /// `(horizon, width)`, row-major.
+    Given(Vec<f32>),
+}
+
+/// What one decision is made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inputs {
+    /// Either all with a label, or none: then in the prompt's order.
+    pub images: Vec<Image>,
+    /// `(state_dim)`: in slots, radians and metres, never normalised.
+    pub state: Vec<f32>,
+    /// The bare sentence.
+    pub text: String,
+    /// Where the sampler starts.
+    pub noise: Noise,
+    /// The robot type; may be left out where there is only one.
+    pub robot_type: Option<String>,
+    /// Euler steps.
+    pub steps: usize,
+    /// Where both halves compute.
+    pub device: DeviceName,
+}
+
+/// One decision.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Decided {
+    /// The robot type.
+    pub robot_type: String,
+    /// Rows of the chunk.
+    pub horizon: usize,
+    /// Slots of a row.
+    pub width: usize,
+    /// The prompt's text; `<|image_pad|>` stands for each image once.
+    pub prompt: String,
+    /// Tokens of the prompt, those of the images included.
+    pub n_tokens: usize,
+    /// Largest position id of the prompt.
+    pub p_end: u32,
+    /// Seed of the noise, if it was drawn.
+    pub seed: Option<u64>,
+    /// Where the sampler started, `(horizon, width)`.
+    pub noise: Vec<f32>,
+    /// Decoded actions, `(horizon, width)`; what stands in inactive slots means nothing.
+    pub actions: Vec<f32>,
+    /// Absolute targets in slots, `(horizon, width)`, where there is a manifest: what a guard gets.
+    pub targets: Option<Vec<f32>>,
+}
+
+/// Makes one decision with the checkpoint in `dir`. With a `vlad.toml` views, robot types and
+/// targets come from there; without one each image needs its label.
+///
+/// # Errors
+/// A checkpoint that does not fit its manifest, inputs that do not fit the checkpoint, or a
+/// computation that fails.
+pub fn decide(dir: &Path, inputs: &Inputs) -> Result<Decided, Xr0Error> {
+    let (manifest, checkpoint) = match manifest::read(dir)? {
+        Some(_) => {
+            let fitting = manifest::fit(dir, &[])?;
+            (Some(fitting.manifest), fitting.checkpoint)
+        }
+        None => (None, Checkpoint::open(dir)?),
+    };
+    let profile = manifest.as_ref().map_or_else(Profile::default, profile);
+    let robot_type = robot_type(manifest.as_ref(), &checkpoint, inputs)?;
+    let images = match &manifest {
+        Some(manifest) => by_manifest(manifest, &inputs.images)?,
+        None => by_label(&inputs.images)?,
+    };
+    let sampler = Sampler::open(&checkpoint, &robot_type, (profile, inputs.device))?;
+    let (horizon, width) = sampler.shape();
+    let (seed, noise) = match &inputs.noise {
+        Noise::Seed(seed) => (Some(*seed), standard_normal(*seed, horizon * width)),
+        Noise::Given(noise) => (None, noise.clone()),
+    };
+    let prefill = Prefill::open(&checkpoint, profile, inputs.device)?;
+    let thought = prefill.thought(&images, &inputs.text)?;
+    let given = ActInputs {
+        state: &inputs.state,
+        noise: &noise,
+        steps: inputs.steps,
+    };
+    let actions = sampler.actions(&thought, &given)?;
+    let labels: Vec<_> = images.iter().map(|(label, _)| *label).collect();
+    Ok(Decided {
+        robot_type,
+        horizon,
+        width,
+        prompt: prompt(&labels, &inputs.text),
+        n_tokens: thought.tokens.len(),
+        p_end: thought.p_end,
+        seed,
+        noise,
+        targets: manifest.map(|manifest| targets(&actions, &manifest.slots, width)),
+        actions,
+    })
+}
+
+/// The robot type that was asked for, or the only one.
+fn robot_type(
+    manifest: Option<&Manifest>,
+    checkpoint: &Checkpoint,
+    inputs: &Inputs,
+) -> Result<String, Xr0Error> {
+    let of_manifest = manifest.map(|manifest| {
+        let names = manifest
+            .robot_types
+            .iter()
+            .map(|known| known.name.to_string());
+        names.collect::<Vec<_>>()
+    });
+    let of_tables = || {
+        checkpoint
+            .preprocessor()
+            .robot_types
+            .keys()
+            .cloned()
+            .collect()
+    };
+    let known = of_manifest.unwrap_or_else(of_tables);
+    match (&inputs.robot_type, known.as_slice()) {
+        (Some(asked), _) if known.contains(asked) => Ok(asked.clone()),
+        (Some(asked), _) => Err(Xr0Error::input(format!(
+            "there is no robot type {asked}; there are: {}",
+            known.join(", ")
+        ))),
+        (None, [only]) => Ok(only.clone()),
+        (None, many) => Err(Xr0Error::input(format!(
+            "say which robot type: there are {}",
+            many.join(", ")
+        ))),
+    }
+}
+
+/// Images with their labels, in the manifest's order.
+fn by_manifest<'a>(
+    manifest: &'a Manifest,
+    images: &[Image],
+) -> Result<Vec<(&'a str, RgbImage)>, Xr0Error> {
+    let views: Vec<_> = manifest
+        .views
+        .iter()
+        .map(|view| view.view.as_str())
+        .collect();
+    if images.len() != views.len() {
+        let (n, views) = (images.len(), views.join(", "));
+        return Err(Xr0Error::input(format!(
+            "{n} images, the manifest's views are {views}"
+        )));
+    }
+    let unlabelled = images.iter().filter(|image| image.label.is_none()).count();
+    if unlabelled != 0 && unlabelled != images.len() {
+        return Err(Xr0Error::input("label all images or none"));
+    }
+    let is = |image: &Image, name: &str| image.label.as_deref() == Some(name);
+    let mut ordered = Vec::with_capacity(images.len());
+    for (idx, view) in manifest.views.iter().enumerate() {
+        let (name, label) = (view.view.as_str(), view.label.as_str());
+        let labelled = images
+            .iter()
+            .find(|image| is(image, name) || is(image, label));
+        let in_order = images.get(idx).filter(|_| unlabelled != 0);
+        let image = labelled.or(in_order).ok_or_else(|| {
+            let views = views.join(", ");
+            Xr0Error::input(format!(
+                "no image is labelled {name}; the views are {views}"
+            ))
+        })?;
+        ordered.push((label, image.pixels.clone()));
+    }
+    Ok(ordered)
+}
+
+/// Images in their own order, each with the label that it has.
+fn by_label(images: &[Image]) -> Result<Vec<(&str, RgbImage)>, Xr0Error> {
+    let labelled = images.iter().map(|image| {
+        let label = image.label.as_deref().ok_or_else(|| {
+            Xr0Error::input("without a vlad.toml each image needs its label in the prompt")
+        })?;
+        Ok((label, image.pixels.clone()))
+    });
+    labelled.collect()
+}
