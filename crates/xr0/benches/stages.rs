@@ -5,9 +5,11 @@
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
+    clippy::indexing_slicing,
     reason = "a bench measures time and prints it"
 )]
 
+use std::hint::black_box;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
@@ -15,7 +17,6 @@ use candle_nn::VarBuilder;
 use vlad_xr0::config::Config;
 use vlad_xr0::context::{Context, KvLayer};
 use vlad_xr0::dit::Dit;
-use vlad_xr0::nn::Linear;
 use vlad_xr0::preprocess::Grid;
 use vlad_xr0::prompt::Rows;
 use vlad_xr0::rope::Mrope;
@@ -61,27 +62,27 @@ fn mrope(config: &Config) -> Mrope {
     Mrope::new(config, false, &Device::Cpu).unwrap()
 }
 
-/// One product, with the weight as it is stored and transposed in memory.
+/// One product, with the weight as it is stored, and turned in memory as `nn::Linear` holds it.
 fn layouts() {
     for rows in [1, 10, 32, 200] {
         let x = Tensor::randn(0f32, 1.0, (rows, 1024), &Device::Cpu).unwrap();
         let weight = Tensor::randn(0f32, 1.0, (4096, 1024), &Device::Cpu).unwrap();
         let stored = weight.t().unwrap();
         let turned = stored.contiguous().unwrap();
-        let linear = Linear::new(&weight, None).unwrap();
-        let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..5 {
-            a.push(median(5, || drop(x.matmul(&stored).unwrap())));
-            b.push(median(5, || drop(x.matmul(&turned).unwrap())));
-            c.push(median(5, || drop(linear.forward(&x).unwrap())));
-        }
-        for list in [&mut a, &mut b, &mut c] {
-            list.sort_by(f64::total_cmp);
-        }
-        println!(
-            "product {rows:>3} × 1024 × 4096: stored {:.2} ms, turned {:.2} ms, Linear {:.2} ms",
-            a[2], b[2], c[2]
-        );
+        let once = |weight: &Tensor| {
+            median(5, || {
+                black_box(x.matmul(weight).unwrap());
+            })
+        };
+        // Alternating, so that both meet the same neighbours.
+        let pairs: Vec<_> = (0..5).map(|_| (once(&stored), once(&turned))).collect();
+        let middle = |mut times: Vec<f64>| {
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 2]
+        };
+        let stored = middle(pairs.iter().map(|pair| pair.0).collect());
+        let turned = middle(pairs.iter().map(|pair| pair.1).collect());
+        println!("product {rows:>3} x 1024 x 4096: stored {stored:.2} ms, turned {turned:.2} ms");
     }
 }
 
@@ -94,7 +95,7 @@ fn vision() {
     }; 2];
     let pixels = Tensor::zeros((512, 1536), DType::F32, &Device::Cpu).unwrap();
     let time = median(5, || {
-        drop(tower.forward(&pixels, &grids, &mut Blind).unwrap())
+        black_box(tower.forward(&pixels, &grids, &mut Blind).unwrap());
     });
     println!("vision, 2 blocks and 2 mergers, 512 patches: {time:.1} ms");
 }
@@ -102,7 +103,7 @@ fn vision() {
 fn text() {
     let config = config(2, 1, 1);
     let model = TextModel::load(&weights(), &config, mrope(&config)).unwrap();
-    let positions: Vec<u32> = (0..TOKENS as u32).collect();
+    let positions: Vec<u32> = (0..).take(TOKENS).collect();
     let rows = Rows {
         n: 1,
         width: TOKENS,
@@ -116,7 +117,7 @@ fn text() {
         deepstack: Vec::new(),
     };
     let time = median(3, || {
-        drop(model.forward(&rows, &images, 0, &mut Blind).unwrap())
+        black_box(model.forward(&rows, &images, 0, &mut Blind).unwrap());
     });
     println!("text, 2 layers, {TOKENS} tokens: {time:.1} ms");
 }
@@ -137,7 +138,7 @@ fn dit() {
     let (state, x) = (zeros(&[1, 1, 32]), zeros(&[1, HORIZON, 32]));
     let conditions = dit.condition(&context, (&state, &x), &mut Blind).unwrap();
     let time = median(9, || {
-        drop(dit.velocity(&x, &[0.2], &conditions, &mut Blind).unwrap())
+        black_box(dit.velocity(&x, &[0.2], &conditions, &mut Blind).unwrap());
     });
     println!("action expert, 2 layers, {HORIZON} actions, one step: {time:.1} ms");
 }

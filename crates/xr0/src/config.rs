@@ -121,6 +121,13 @@ pub struct Config {
 const SIZE_MAX: usize = 1 << 20;
 /// Layers beyond it are.
 const LAYERS_MAX: usize = 512;
+/// Slots and rows beyond it are.
+const SLOTS_MAX: usize = 4096;
+
+/// A key, its value, and the largest that is allowed.
+type Size = (&'static str, usize, usize);
+/// Whether something holds, and what is wrong if not.
+type Check = (bool, &'static str);
 
 impl Config {
     /// Reads a `config.json`.
@@ -163,168 +170,47 @@ impl Config {
     }
 
     fn absurd_sizes(&self) -> Vec<String> {
-        let (text, vision, dit) = (self.text(), self.vision(), &self.dit_config);
-        let sizes = [
-            ("text_config.vocab_size", text.vocab_size, SIZE_MAX),
-            ("text_config.hidden_size", text.hidden_size, SIZE_MAX),
-            (
-                "text_config.intermediate_size",
-                text.intermediate_size,
-                SIZE_MAX,
-            ),
-            (
-                "text_config.num_hidden_layers",
-                text.num_hidden_layers,
-                LAYERS_MAX,
-            ),
-            (
-                "text_config.num_attention_heads",
-                text.num_attention_heads,
-                SIZE_MAX,
-            ),
-            (
-                "text_config.num_key_value_heads",
-                text.num_key_value_heads,
-                SIZE_MAX,
-            ),
-            ("text_config.head_dim", text.head_dim, SIZE_MAX),
-            ("vision_config.depth", vision.depth, LAYERS_MAX),
-            ("vision_config.hidden_size", vision.hidden_size, SIZE_MAX),
-            (
-                "vision_config.intermediate_size",
-                vision.intermediate_size,
-                SIZE_MAX,
-            ),
-            ("vision_config.num_heads", vision.num_heads, SIZE_MAX),
-            ("vision_config.patch_size", vision.patch_size, 1024),
-            (
-                "vision_config.temporal_patch_size",
-                vision.temporal_patch_size,
-                64,
-            ),
-            (
-                "vision_config.spatial_merge_size",
-                vision.spatial_merge_size,
-                64,
-            ),
-            (
-                "vision_config.out_hidden_size",
-                vision.out_hidden_size,
-                SIZE_MAX,
-            ),
-            (
-                "vision_config.num_position_embeddings",
-                vision.num_position_embeddings,
-                SIZE_MAX,
-            ),
-            ("dit_config.hidden_size", dit.hidden_size, SIZE_MAX),
-            (
-                "dit_config.num_hidden_layers",
-                dit.num_hidden_layers,
-                LAYERS_MAX,
-            ),
-            ("dit_config.head_dim", dit.head_dim, SIZE_MAX),
-            (
-                "dit_config.num_key_value_heads",
-                dit.num_key_value_heads,
-                SIZE_MAX,
-            ),
-            ("state_dim", self.state_dim, 4096),
-            ("action_dim", self.action_dim, 4096),
-            ("action_length", self.action_length, 4096),
+        let own = [
+            ("state_dim", self.state_dim, SLOTS_MAX),
+            ("action_dim", self.action_dim, SLOTS_MAX),
+            ("action_length", self.action_length, SLOTS_MAX),
         ];
-        let absurd = sizes
-            .iter()
-            .filter(|(_, size, max)| !(1..=*max).contains(size));
+        let networks = [
+            ("text_config", self.text().sizes()),
+            ("vision_config", self.vision().sizes()),
+            ("dit_config", self.dit_config.sizes()),
+        ];
+        let nested = networks.into_iter().flat_map(|(table, sizes)| {
+            let named = move |(key, size, max)| (format!("{table}.{key}"), size, max);
+            sizes.into_iter().map(named)
+        });
+        let own = own.map(|(key, size, max)| (key.to_owned(), size, max));
+        let absurd = own.into_iter().chain(nested);
+        let absurd = absurd.filter(|(_, size, max)| !(1..=*max).contains(size));
         absurd
             .map(|(key, size, max)| format!("{key} is {size}, must lie in 1 to {max}"))
             .collect()
     }
 
     fn contradictions(&self) -> Vec<String> {
-        let (text, vision, dit) = (self.text(), self.vision(), &self.dit_config);
-        let side = vision.num_position_embeddings.isqrt();
-        let sections = text.rope_scaling.as_ref().map(|rope| rope.mrope_section);
-        let half = text.head_dim / 2;
-        // Each section takes every third frequency, from the start.
-        let sections_fit = sections.is_some_and(|[_, h, w]| 3 * h.max(w) <= half + 2);
-        let checks = [
-            (
-                text.head_dim.is_multiple_of(2),
-                "text_config.head_dim must be even",
-            ),
-            (
-                text.num_attention_heads
-                    .is_multiple_of(text.num_key_value_heads),
-                "text_config.num_attention_heads must be a multiple of num_key_value_heads",
-            ),
-            (
-                sections_fit,
-                "text_config.rope_scaling.mrope_section is missing or does not fit head_dim",
-            ),
-            (
-                text.rope_scaling
-                    .as_ref()
-                    .is_some_and(|rope| rope.mrope_interleaved),
-                "text_config.rope_scaling.mrope_interleaved must be true",
-            ),
+        let token = (self.image_token() as usize) < self.text().vocab_size;
+        let own = vec![
+            (self.state_length == 1, "state_length must be 1"),
             (
                 self.rope_theta().is_some_and(|t| t.is_finite() && 1.0 < t),
                 "text_config.rope_theta must be above 1",
             ),
-            (
-                vision.in_channels == 3,
-                "vision_config.in_channels must be 3",
-            ),
-            (
-                vision.hidden_size.is_multiple_of(vision.num_heads)
-                    && (vision.hidden_size / vision.num_heads).is_multiple_of(4),
-                "vision_config.hidden_size / num_heads must be a multiple of 4",
-            ),
-            (
-                vision.out_hidden_size == text.hidden_size,
-                "vision_config.out_hidden_size must be text_config.hidden_size",
-            ),
-            (
-                side * side == vision.num_position_embeddings,
-                "vision_config.num_position_embeddings must be a square",
-            ),
-            (
-                vision
-                    .deepstack_visual_indexes
-                    .iter()
-                    .all(|index| *index < vision.depth),
-                "vision_config.deepstack_visual_indexes names a block that is not there",
-            ),
-            (
-                vision.deepstack_visual_indexes.len() <= text.num_hidden_layers,
-                "vision_config.deepstack_visual_indexes has more entries than the text model has layers",
-            ),
-            (
-                dit.num_hidden_layers <= text.num_hidden_layers,
-                "dit_config.num_hidden_layers must not exceed the text model's",
-            ),
-            (
-                dit.head_dim == text.head_dim,
-                "dit_config.head_dim must be the text model's",
-            ),
-            (
-                dit.num_key_value_heads == text.num_key_value_heads,
-                "dit_config.num_key_value_heads must be the text model's",
-            ),
-            (
-                dit.hidden_size
-                    .is_multiple_of(dit.head_dim * dit.num_key_value_heads),
-                "dit_config.hidden_size must be a multiple of head_dim * num_key_value_heads",
-            ),
-            (self.state_length == 1, "state_length must be 1"),
-            (
-                (self.image_token() as usize) < text.vocab_size,
-                "image_token_id lies outside the vocabulary",
-            ),
+            (token, "image_token_id lies outside the vocabulary"),
         ];
-        let wrong = checks.iter().filter(|(holds, _)| !holds);
-        wrong.map(|(_, problem)| (*problem).to_owned()).collect()
+        let (text, vision) = (self.text(), self.vision());
+        let checks = [
+            text.checks(),
+            vision.checks(text),
+            self.dit_config.checks(text),
+            own,
+        ];
+        let wrong = checks.into_iter().flatten().filter(|(holds, _)| !holds);
+        wrong.map(|(_, problem)| problem.to_owned()).collect()
     }
 
     /// Base of the text model's rotary frequencies.
@@ -337,5 +223,123 @@ impl Config {
     /// Token that stands for one merged cell of an image.
     pub fn image_token(&self) -> u32 {
         self.vlm_config.image_token_id
+    }
+}
+
+impl TextConfig {
+    fn sizes(&self) -> Vec<Size> {
+        vec![
+            ("vocab_size", self.vocab_size, SIZE_MAX),
+            ("hidden_size", self.hidden_size, SIZE_MAX),
+            ("intermediate_size", self.intermediate_size, SIZE_MAX),
+            ("num_hidden_layers", self.num_hidden_layers, LAYERS_MAX),
+            ("num_attention_heads", self.num_attention_heads, SIZE_MAX),
+            ("num_key_value_heads", self.num_key_value_heads, SIZE_MAX),
+            ("head_dim", self.head_dim, SIZE_MAX),
+        ]
+    }
+
+    fn checks(&self) -> Vec<Check> {
+        let rope = self.rope_scaling.as_ref();
+        // Each section takes every third frequency, from the start.
+        let fits = |[_, height, width]: [usize; 3]| 3 * height.max(width) <= self.head_dim / 2 + 2;
+        vec![
+            (
+                self.head_dim.is_multiple_of(2),
+                "text_config.head_dim must be even",
+            ),
+            (
+                self.num_attention_heads
+                    .is_multiple_of(self.num_key_value_heads),
+                "text_config.num_attention_heads must be a multiple of num_key_value_heads",
+            ),
+            (
+                rope.is_some_and(|rope| fits(rope.mrope_section)),
+                "text_config.rope_scaling.mrope_section is missing or does not fit head_dim",
+            ),
+            (
+                rope.is_some_and(|rope| rope.mrope_interleaved),
+                "text_config.rope_scaling.mrope_interleaved must be true",
+            ),
+        ]
+    }
+}
+
+impl VisionConfig {
+    fn sizes(&self) -> Vec<Size> {
+        let embeddings = self.num_position_embeddings;
+        vec![
+            ("depth", self.depth, LAYERS_MAX),
+            ("hidden_size", self.hidden_size, SIZE_MAX),
+            ("intermediate_size", self.intermediate_size, SIZE_MAX),
+            ("num_heads", self.num_heads, SIZE_MAX),
+            ("patch_size", self.patch_size, 1024),
+            ("temporal_patch_size", self.temporal_patch_size, 64),
+            ("spatial_merge_size", self.spatial_merge_size, 64),
+            ("out_hidden_size", self.out_hidden_size, SIZE_MAX),
+            ("num_position_embeddings", embeddings, SIZE_MAX),
+        ]
+    }
+
+    fn checks(&self, text: &TextConfig) -> Vec<Check> {
+        let side = self.num_position_embeddings.isqrt();
+        let taps = &self.deepstack_visual_indexes;
+        vec![
+            (self.in_channels == 3, "vision_config.in_channels must be 3"),
+            (
+                self.hidden_size.is_multiple_of(self.num_heads)
+                    && (self.hidden_size / self.num_heads).is_multiple_of(4),
+                "vision_config.hidden_size / num_heads must be a multiple of 4",
+            ),
+            (
+                self.out_hidden_size == text.hidden_size,
+                "vision_config.out_hidden_size must be text_config.hidden_size",
+            ),
+            (
+                side * side == self.num_position_embeddings,
+                "vision_config.num_position_embeddings must be a square",
+            ),
+            (
+                taps.iter().all(|index| *index < self.depth),
+                "vision_config.deepstack_visual_indexes names a block that is not there",
+            ),
+            (
+                taps.len() <= text.num_hidden_layers,
+                "vision_config.deepstack_visual_indexes has more entries than the text model has layers",
+            ),
+        ]
+    }
+}
+
+impl DitConfig {
+    fn sizes(&self) -> Vec<Size> {
+        vec![
+            ("hidden_size", self.hidden_size, SIZE_MAX),
+            ("num_hidden_layers", self.num_hidden_layers, LAYERS_MAX),
+            ("head_dim", self.head_dim, SIZE_MAX),
+            ("num_key_value_heads", self.num_key_value_heads, SIZE_MAX),
+        ]
+    }
+
+    fn checks(&self, text: &TextConfig) -> Vec<Check> {
+        vec![
+            (
+                self.num_hidden_layers <= text.num_hidden_layers,
+                "dit_config.num_hidden_layers must not exceed the text model's",
+            ),
+            (
+                self.head_dim == text.head_dim,
+                "dit_config.head_dim must be the text model's",
+            ),
+            (
+                self.num_key_value_heads == text.num_key_value_heads,
+                "dit_config.num_key_value_heads must be the text model's",
+            ),
+            (
+                self.hidden_size
+                    .is_multiple_of(self.head_dim * self.num_key_value_heads),
+                "dit_config.hidden_size must be a multiple of head_dim * num_key_value_heads",
+            ),
+        ]
     }
 }

@@ -146,6 +146,7 @@ impl LayerNorm {
 
 /// `down(silu(gate(x)) · up(x))`, of the text model and of the action expert.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_field_names, reason = "the checkpoint's names")]
 pub struct SwiGlu {
     gate_proj: Linear,
     up_proj: Linear,

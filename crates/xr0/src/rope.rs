@@ -102,10 +102,11 @@ impl Mrope {
     pub fn tables(&self, positions: &[Vec<u32>; 3], (b, s): (usize, usize)) -> Result<Tables> {
         let half = self.inv_freq.len();
         let mut angles = Vec::with_capacity(b * s * half);
-        for token in 0..b * s {
-            for (freq, axis) in self.inv_freq.iter().zip(&self.axis) {
-                angles.push(positions[*axis][token] as f32 * freq);
-            }
+        let [time, height, width] = positions;
+        for ((t, h), w) in time.iter().zip(height).zip(width) {
+            let place = [*t as f32, *h as f32, *w as f32];
+            let turns = self.inv_freq.iter().zip(&self.axis);
+            angles.extend(turns.map(|(freq, axis)| place[*axis] * freq));
         }
         Tables::new(angles, (b, s, half), &self.device)
     }
