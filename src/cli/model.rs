@@ -41,8 +41,8 @@ pub enum ModelAction {
     /// Makes one decision from files, by the same code as the daemon's brain and action expert.
     ///
     /// The same files and seed give the same actions, also as the daemon computes them from the
-    /// same seed. Seeds are reproducible within vlad, not equal to PyTorch's: to compare with
-    /// another program, give both the same --noise.
+    /// same seed. Seeds are reproducible within vlad, not equal to those of `PyTorch`: to compare
+    /// with another program, give both the same --noise.
     Infer(infer::InferArgs),
 }
 

@@ -308,87 +308,77 @@ fn infer_gives_the_golden_actions() {
     }
 }
 
+/// One decision of the golden checkpoint from this image and state.
+fn decision(image: &str, state: &str, further: &[&str]) -> Ended {
+    let checkpoint = text(&golden().join("model"));
+    let words = [
+        "infer",
+        &checkpoint,
+        "--image",
+        image,
+        "--state",
+        state,
+        "--text",
+        "Go.",
+    ];
+    model(&[&words[..], further].concat())
+}
+
 #[test]
 fn infer_refuses_what_does_not_fit() {
     let dir = TempDir::new();
     let image = picture(&dir, "a.ppm", (64, 64));
-    let no_image = text(&golden().join("README.md"));
     let labelled = format!("Ego View={image}");
-    let (zeros, short) = (
-        json!(vec![0.0; 8]).to_string(),
-        json!(vec![0.0; 7]).to_string(),
-    );
+    let no_image = format!("x={}", text(&golden().join("README.md")));
+    let [zeros, short] = [8, 7].map(|n| json!(vec![0.0; n]).to_string());
     let noise = dir.path().join("noise.json");
     fs::write(&noise, "[[1, 2], [3]]").unwrap();
     let noise = text(&noise);
-    let with = |image: &str, state: &str, further: &[&str]| {
-        let checkpoint = text(&golden().join("model"));
-        let words = [
-            "infer",
-            &checkpoint,
-            "--image",
-            image,
-            "--state",
-            state,
-            "--text",
-            "Go.",
-        ];
-        model(&[&words[..], further].concat())
-    };
     let tiny = ["--robot-type", "tiny_short"];
-    for (ended, code, wanted) in [
-        (with(&image, &zeros, &tiny), 1, "label"),
+    let with = |further: &[&'static str]| [&tiny[..], further].concat();
+    for (image, state, further, wanted) in [
+        (image.as_str(), zeros.as_str(), with(&[]), "label"),
+        ("Ego View=/nowhere.png", &zeros, with(&[]), "/nowhere.png"),
+        (&no_image, &zeros, with(&[]), "neither PNG, JPEG nor"),
+        (&labelled, &short, with(&[]), "7 slots"),
+        (&labelled, "/nowhere.json", with(&[]), "/nowhere.json"),
+        (&labelled, "[1, true]", with(&[]), "true is no number"),
         (
-            with("Ego View=/nowhere.png", &zeros, &tiny),
-            1,
-            "/nowhere.png",
-        ),
-        (
-            with(&format!("x={no_image}"), &zeros, &tiny),
-            1,
-            "neither PNG, JPEG nor",
-        ),
-        (with(&labelled, &short, &tiny), 1, "7 slots"),
-        (with(&labelled, "/nowhere.json", &tiny), 1, "/nowhere.json"),
-        (with(&labelled, "[1, true]", &tiny), 1, "true is no number"),
-        (
-            with(&labelled, &zeros, &["--robot-type", "nobody"]),
-            1,
-            "no robot type nobody",
-        ),
-        (with(&labelled, &zeros, &[]), 1, "tiny_all"),
-        (
-            with(
-                &labelled,
-                &zeros,
-                &[&tiny[..], &["--noise", &noise]].concat(),
-            ),
-            1,
-            "same length",
-        ),
-        (
-            with(
-                &labelled,
-                &zeros,
-                &[&tiny[..], &["--device", "cuda:9"]].concat(),
-            ),
-            1,
+            &labelled,
+            &zeros,
+            with(&["--device", "cuda:9"]),
             "present: cpu",
         ),
         (
-            with(&labelled, &zeros, &["--device", "abacus"]),
-            64,
-            "abacus",
+            &labelled,
+            &zeros,
+            vec!["--robot-type", "nobody"],
+            "no robot type nobody",
         ),
+        (&labelled, &zeros, vec![], "tiny_all"),
         (
-            with(&labelled, &zeros, &["--seed", "1", "--noise", &noise]),
-            64,
-            "--seed",
+            &labelled,
+            &zeros,
+            [&tiny[..], &["--noise", &noise]].concat(),
+            "same length",
         ),
-        (with(&labelled, &zeros, &["--steps", "0"]), 64, "steps"),
-        (with("", &zeros, &tiny), 64, "LABEL=FILE"),
     ] {
-        assert_eq!(ended.code, code, "{wanted}: {}", ended.err);
+        let ended = decision(image, state, &further);
+        assert_eq!(ended.code, 1, "{wanted}: {}", ended.err);
+        assert!(ended.err.contains(wanted), "{wanted} in {}", ended.err);
+    }
+}
+
+#[test]
+fn infer_refuses_a_line_that_makes_no_sense() {
+    for (image, further, wanted) in [
+        ("a.png", &["--device", "abacus"][..], "abacus"),
+        ("a.png", &["--seed", "1", "--noise", "n.json"], "--seed"),
+        ("a.png", &["--steps", "0"], "steps"),
+        ("", &[], "LABEL=FILE"),
+    ] {
+        let ended = decision(image, "[0]", further);
+        assert_eq!(ended.code, 64, "{wanted}: {}", ended.err);
         assert!(ended.err.contains(wanted), "{wanted} in {}", ended.err);
     }
 }

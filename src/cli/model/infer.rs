@@ -40,7 +40,7 @@ pub struct InferArgs {
     /// Where the sampler starts: a JSON array, flat or of rows.
     #[arg(long, value_name = "FILE", conflicts_with = "seed")]
     pub noise: Option<PathBuf>,
-    /// Draw the start from this seed; reproducible within vlad, not equal to PyTorch's
+    /// Draw the start from this seed; reproducible within vlad, not equal to that of `PyTorch`
     /// [default: 0].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,

@@ -91,28 +91,26 @@ fn conclusion(summary: &Summary, n_failing: usize) -> String {
         0 => "all agree".to_owned(),
         n => format!("{n} disagree"),
     };
-    let mut text = format!(
-        "{} cases, {tensors} comparisons: {agree}",
-        summary.cases.len()
-    );
-    if let Some(Worst {
-        case,
-        tensor,
-        difference,
-        limit,
-    }) = &summary.worst
-    {
-        text += &format!("; worst: {case} {tensor} {difference:.2e} of {limit:e}");
-    }
-    if !summary.skipped.is_empty() {
-        text += &format!("\nskipped, kinds not known: {}", summary.skipped.join(", "));
-    }
-    text
+    let cases = summary.cases.len();
+    let worst = summary.worst.as_ref().map_or_else(String::new, |worst| {
+        let Worst {
+            case,
+            tensor,
+            difference,
+            limit,
+        } = worst;
+        format!("; worst: {case} {tensor} {difference:.2e} of {limit:e}")
+    });
+    let skipped = match summary.skipped.join(", ") {
+        kinds if kinds.is_empty() => kinds,
+        kinds => format!("\nskipped, kinds not known: {kinds}"),
+    };
+    format!("{cases} cases, {tensors} comparisons: {agree}{worst}{skipped}")
 }
 
 fn tolerance(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(limit) if 0.0 <= limit && limit < f64::INFINITY => Ok(limit),
+        Ok(limit) if (0.0..f64::INFINITY).contains(&limit) => Ok(limit),
         _ => Err("must be a number, 0 or above".to_owned()),
     }
 }
