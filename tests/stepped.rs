@@ -1,7 +1,8 @@
 //! Stories in virtual time: all cores on one thread over the queue.
 //!
-//! The guard, the roles and the scripted policy are the daemon's own; only the clock and the bus's
-//! link differ. Cameras are small here: `scripted` reads the scene's poses, not pixels.
+//! The guard, the roles and the policies are the daemon's own; only the clock and the bus's link
+//! differ. Cameras are small here: `scripted` reads the scene's poses, not pixels, and the network's
+//! weights are random.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,5 +15,7 @@
 mod cell;
 #[path = "stepped/gateway.rs"]
 mod gateway;
+#[path = "stepped/network.rs"]
+mod network;
 #[path = "stepped/success.rs"]
 mod success;

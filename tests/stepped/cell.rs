@@ -64,7 +64,15 @@ impl Robot for HeldOpen {
     }
 }
 
+/// Makes the policy for the cell's robot.
+pub(crate) type MakePolicy = fn(&RobotDescription) -> Arc<dyn Policy>;
+
+fn scripted(robot: &RobotDescription) -> Arc<dyn Policy> {
+    Arc::new(ScriptedPolicy::new(Arc::new(robot.clone())).unwrap())
+}
+
 pub(crate) struct Options<'a> {
+    pub(crate) policy: MakePolicy,
     pub(crate) scene_seed: u64,
     pub(crate) sets: &'a [&'a str],
     pub(crate) grippers_held_open: bool,
@@ -73,6 +81,7 @@ pub(crate) struct Options<'a> {
 impl Default for Options<'_> {
     fn default() -> Self {
         Self {
+            policy: scripted,
             scene_seed: 1,
             sets: &[],
             grippers_held_open: false,
@@ -106,8 +115,7 @@ impl Run {
                 grippers,
             });
         }
-        let policy: Arc<dyn Policy> =
-            Arc::new(ScriptedPolicy::new(Arc::new(cell.robot.clone())).unwrap());
+        let policy = (options.policy)(&cell.robot);
         let mut cameras: Vec<Box<dyn Camera>> = Vec::new();
         for camera in world.cameras() {
             cameras.push(Box::new(camera));

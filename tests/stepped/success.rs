@@ -25,6 +25,7 @@ fn count_done(n: u64, sets: &[&str], grippers_held_open: bool) -> u64 {
             scene_seed: seed,
             sets,
             grippers_held_open,
+            ..Options::default()
         };
         let (_, report) = story(seed, &options);
         u64::from(report.done())

@@ -1,0 +1,92 @@
+//! The network, with random weights, through perception, brain, expert and guard.
+
+use std::sync::{Arc, Mutex};
+
+use vlad_actors::policy::cell_shape;
+use vlad_actors::policy::xr0::{Devices, Xr0Policy, preset};
+use vlad_cell::description::RobotDescription;
+use vlad_motion::policy::Policy;
+use vlad_safety::mode::Mode;
+use vlad_wire::msg::execute::Executed;
+
+use crate::cell::{Dispatcher, Options, Report, Run};
+
+/// Virtual seconds: several chunks of one second.
+const SECONDS: u64 = 8;
+/// Least chunks in that time: each plays for a second, and is followed by a decision.
+const CHUNKS_MIN: u64 = 5;
+/// Farthest that the weights may send a joint from home, rad.
+const NEAR_HOME_RAD: f64 = 0.1;
+
+fn network(robot: &RobotDescription) -> Arc<dyn Policy> {
+    static OPENED: Mutex<Option<Arc<dyn Policy>>> = Mutex::new(None);
+    let mut opened = OPENED.lock().unwrap();
+    let policy = opened.get_or_insert_with(|| {
+        let folder = std::env::temp_dir().join(format!("vlad-stepped-{}", std::process::id()));
+        preset::ensure_tiny(robot, 1, &folder).unwrap();
+        let policy = Xr0Policy::open(&folder, &[cell_shape(robot)], Devices::default()).unwrap();
+        // Its files are mapped: they are read even without a name.
+        std::fs::remove_dir_all(&folder).unwrap();
+        Arc::new(policy)
+    });
+    Arc::clone(policy)
+}
+
+fn story(seed: u64) -> (Run, Report) {
+    let options = Options {
+        policy: network,
+        ..Options::default()
+    };
+    let mut run = Run::new(&options);
+    let instruction = "put the red block in the left tray";
+    let report = Dispatcher::new(&run, instruction, seed).run(&mut run, SECONDS);
+    (run, report)
+}
+
+fn servo_ticks(report: &Report) -> impl Iterator<Item = &Executed> {
+    report.executed.iter().flat_map(|executed| &executed.ticks)
+}
+
+/// Chunk after chunk is accepted, none is refused, and the arms keep moving near home.
+#[test]
+fn the_network_keeps_the_arms_wandering_near_home() {
+    let (run, report) = story(5);
+    let last = report.guards.last().unwrap();
+    assert!(CHUNKS_MIN <= last.counters.accepted, "{:?}", last.counters);
+    let refused = (
+        last.counters.jumps,
+        last.counters.not_finite,
+        last.counters.stale,
+    );
+    assert_eq!(refused, (0, 0, 0));
+    assert!(
+        report
+            .guards
+            .iter()
+            .all(|guard| guard.mode != Mode::Estopped)
+    );
+    let home = run.config.robot.home();
+    let far = |tick: &Executed| {
+        let ways = tick
+            .command
+            .iter()
+            .zip(home)
+            .map(|(at, home)| (at - home).abs());
+        ways.fold(0.0, f64::max)
+    };
+    let farthest = servo_ticks(&report).map(far).fold(0.0, f64::max);
+    assert!((0.005..NEAR_HOME_RAD).contains(&farthest), "{farthest}");
+}
+
+/// Same seed, same commands, same world, bit by bit: the network has no hidden state.
+#[test]
+fn two_runs_of_the_network_with_one_seed_are_identical() {
+    let [(one, first), (other, second), (_, third)] = [7, 7, 8].map(story);
+    assert_eq!(first.executed, second.executed);
+    assert_eq!(first.guards, second.guards);
+    assert_eq!(one.world.state_digest(), other.world.state_digest());
+    assert_ne!(
+        first.executed, third.executed,
+        "another seed, another noise"
+    );
+}
