@@ -136,3 +136,25 @@ fn a_brain_that_dies_while_the_network_moves_the_arms_stops_them_and_is_taken_ba
     fleet.cell().demand_still();
     fleet.term();
 }
+
+/// Contexts of one checkpoint mean nothing to another: such a pair is not ready, and says why.
+#[test]
+fn brain_and_expert_with_different_checkpoints_are_not_ready() {
+    let mut fleet = Fleet::start("xr0");
+    let dir = TempDir::new();
+    let other = dir.path().join("other").display().to_string();
+    let made = vlad(["model", "synth", "--preset", "tiny", "--seed", "2", &other]);
+    assert_eq!(made.code, 0, "{}", made.err);
+    fleet.kill(Victim::Expert);
+    fleet.set_policy(&["--checkpoint", &other]);
+    fleet.start_again(Victim::Expert);
+    until("readiness names the pair", || {
+        let ready = fleet.server().get("/readyz");
+        let missing = (ready.status == 503).then(|| ready.problem(503)["missing"].to_string())?;
+        missing.contains("different models").then_some(())
+    });
+    fleet.kill(Victim::Brain);
+    fleet.start_again(Victim::Brain);
+    fleet.wait_ready();
+    fleet.term();
+}

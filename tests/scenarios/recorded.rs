@@ -1,5 +1,9 @@
 //! A recorded run of the network, decided again: by brain, expert and the rest as three processes,
 //! and from files. Each chunk must come out bit for bit.
+//!
+//! The rest is this process: it plays the recorded task and the recorded observations with their
+//! pixels, and stands still as the recorded robot did when each decision was asked for. The expert
+//! asks by itself; its request must be the recorded one in everything but id and time.
 
 use std::path::{Path, PathBuf};
 

@@ -115,6 +115,11 @@ impl Fleet {
         }
     }
 
+    /// Brain and expert take these further arguments when they are started again.
+    pub(crate) fn set_policy(&mut self, policy: &[&str]) {
+        self.policy = policy.iter().map(ToString::to_string).collect();
+    }
+
     /// Ends all three; each of them with 0.
     pub(crate) fn term(mut self) {
         for process in [&mut self.rest, &mut self.expert, &mut self.brain] {

@@ -18,7 +18,7 @@ use vlad_task::schedule::next_for;
 use vlad_task::state::{Event, TaskState};
 use vlad_wire::clock::{MS, SECOND, SharedClock};
 use vlad_wire::id::{CellId, Role, TaskId};
-use vlad_wire::msg::health::{Event as Line, Fitness, Severity};
+use vlad_wire::msg::health::{Event as Line, Fitness, PolicyLabel, Severity};
 use vlad_wire::msg::sense::JointState;
 use vlad_wire::msg::task::{ActiveTask, EndedTask, Outcome, TaskNow};
 use vlad_wire::stream::{EstopCommand, LeaseCommand, RearmCommand, ResetCommand, Tasks};
@@ -504,6 +504,52 @@ impl CellGate {
                     Fitness::Unfit(why) => Some(format!("{role}: {why}")),
                 },
             });
+        let label = |role| self.ear.alive.get(&role)?.0.policy.as_ref();
+        let apart = different_models(label(Role::Brain), label(Role::ActionExpert));
+        let lacks = lacks.chain(apart);
         lacks.map(|text| Note::cleaned(&text)).collect()
+    }
+}
+
+/// Says so if brain and action expert run different models: no decision could ever be made.
+fn different_models(brain: Option<&PolicyLabel>, expert: Option<&PolicyLabel>) -> Option<String> {
+    let (brain, expert) = (brain?, expert?);
+    let same = (&brain.model_hash, &brain.normaliser_hash)
+        == (&expert.model_hash, &expert.normaliser_hash);
+    (!same).then(|| {
+        let (brain, expert) = (&brain.name, &expert.name);
+        format!("brain and action-expert run different models ({brain}, {expert}): give both the same files")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use vlad_wire::msg::think::Digest;
+    use vlad_wire::text::Name;
+
+    use super::*;
+
+    fn label(model: u8, normaliser: u8) -> PolicyLabel {
+        PolicyLabel {
+            name: Name::new("xr0").unwrap(),
+            note: Note::cleaned(""),
+            model_hash: Digest::from(vec![model]),
+            normaliser_hash: Digest::from(vec![normaliser]),
+        }
+    }
+
+    #[test]
+    fn brain_and_expert_must_run_the_same_model() {
+        let one = label(1, 1);
+        assert_eq!(different_models(Some(&one), Some(&one)), None);
+        assert_eq!(
+            different_models(Some(&one), None),
+            None,
+            "one is not heard of"
+        );
+        for other in [label(2, 1), label(1, 2)] {
+            let said = different_models(Some(&one), Some(&other)).unwrap();
+            assert!(said.contains("different models"), "{said}");
+        }
     }
 }
