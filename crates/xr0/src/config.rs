@@ -1,7 +1,8 @@
 //! `config.json` of a checkpoint (reference §1.2): sizes of the three networks.
 //!
 //! The nested Qwen3-VL configuration spells out every inherited default; unknown keys are ignored.
-//! Nothing falls back to a default of the model's class: those belong to a larger sibling.
+//! Nothing falls back to a default of the model's class: those belong to a larger sibling. A setting
+//! that would change the mathematics is refused where it asks for more than is computed here.
 
 use serde::Deserialize;
 
@@ -24,6 +25,9 @@ pub struct TextConfig {
     pub head_dim: usize,
     /// Added to the variance of every `RMSNorm`.
     pub rms_norm_eps: f64,
+    /// Activation of the MLP; only `silu` is computed.
+    #[serde(default)]
+    pub hidden_act: Option<String>,
     /// Base of the rotary frequencies; newer exports hold it in `rope_parameters`.
     #[serde(default)]
     pub rope_theta: Option<f64>,
@@ -43,6 +47,9 @@ pub struct RopeScaling {
     /// Base of the frequencies, in newer exports.
     #[serde(default)]
     pub rope_theta: Option<f64>,
+    /// How the frequencies are scaled; only `default`, not at all, is computed.
+    #[serde(default)]
+    pub rope_type: Option<String>,
 }
 
 /// The vision tower (`vlm_config.vision_config`).
@@ -70,6 +77,9 @@ pub struct VisionConfig {
     pub num_position_embeddings: usize,
     /// Blocks after which a DeepStack feature is taken.
     pub deepstack_visual_indexes: Vec<usize>,
+    /// Activation of the blocks' MLP; only `gelu_pytorch_tanh` is computed.
+    #[serde(default)]
+    pub hidden_act: Option<String>,
 }
 
 /// The action expert (`dit_config`).
@@ -115,6 +125,9 @@ pub struct Config {
     pub action_length: usize,
     /// Slots of an action.
     pub action_dim: usize,
+    /// What the file is for; only `mibot` is known.
+    #[serde(default)]
+    pub model_type: Option<String>,
 }
 
 /// Sizes beyond it are a lie or an attack, and are refused before memory is asked for.
@@ -128,6 +141,11 @@ const SLOTS_MAX: usize = 4096;
 type Size = (&'static str, usize, usize);
 /// Whether something holds, and what is wrong if not.
 type Check = (bool, &'static str);
+
+/// Says whether a setting, where it stands, has the only value that is computed here.
+fn is_only(setting: Option<&String>, known: &str) -> bool {
+    setting.is_none_or(|value| value == known)
+}
 
 impl Config {
     /// Reads a `config.json`.
@@ -195,6 +213,10 @@ impl Config {
     fn contradictions(&self) -> Vec<String> {
         let token = (self.image_token() as usize) < self.text().vocab_size;
         let own = vec![
+            (
+                is_only(self.model_type.as_ref(), "mibot"),
+                "model_type must be mibot",
+            ),
             (self.state_length == 1, "state_length must be 1"),
             (
                 self.rope_theta().is_some_and(|t| t.is_finite() && 1.0 < t),
@@ -242,7 +264,12 @@ impl TextConfig {
     fn checks(&self) -> Vec<Check> {
         let rope = self.rope_scaling.as_ref();
         // Each section takes every third frequency, from the start.
-        let fits = |[_, height, width]: [usize; 3]| 3 * height.max(width) <= self.head_dim / 2 + 2;
+        let half = self.head_dim / 2;
+        let fits = |[time, height, width]: [usize; 3]| {
+            let sum = time.saturating_add(height).saturating_add(width);
+            sum == half && 3 * height.max(width) <= half + 2
+        };
+        let rope_type = rope.and_then(|rope| rope.rope_type.as_ref());
         vec![
             (
                 self.head_dim.is_multiple_of(2),
@@ -255,7 +282,19 @@ impl TextConfig {
             ),
             (
                 rope.is_some_and(|rope| fits(rope.mrope_section)),
-                "text_config.rope_scaling.mrope_section is missing or does not fit head_dim",
+                "text_config.rope_scaling.mrope_section is missing or does not fit head_dim: it must add up to head_dim / 2",
+            ),
+            (
+                is_only(rope_type, "default"),
+                "text_config.rope_scaling.rope_type must be default",
+            ),
+            (
+                is_only(self.hidden_act.as_ref(), "silu"),
+                "text_config.hidden_act must be silu",
+            ),
+            (
+                self.rms_norm_eps.is_finite() && 0.0 < self.rms_norm_eps,
+                "text_config.rms_norm_eps must be above 0",
             ),
             (
                 rope.is_some_and(|rope| rope.mrope_interleaved),
@@ -304,6 +343,14 @@ impl VisionConfig {
                 "vision_config.deepstack_visual_indexes names a block that is not there",
             ),
             (
+                taps.is_sorted_by(|a, b| a < b),
+                "vision_config.deepstack_visual_indexes must ascend",
+            ),
+            (
+                is_only(self.hidden_act.as_ref(), "gelu_pytorch_tanh"),
+                "vision_config.hidden_act must be gelu_pytorch_tanh",
+            ),
+            (
                 taps.len() <= text.num_hidden_layers,
                 "vision_config.deepstack_visual_indexes has more entries than the text model has layers",
             ),
@@ -343,3 +390,6 @@ impl DitConfig {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,7 @@ pub struct Inspection {
     pub model_sha256: Option<String>,
     /// SHA-256 of `preprocessor_config.json`.
     pub normaliser_sha256: Option<String>,
-    /// What is wrong, as `file: problem`; empty for a checkpoint that opens.
+    /// What is wrong, as `file: problem`, or `problem` where it is the directory's; empty for a checkpoint that opens.
     pub faults: Vec<String>,
 }
 
@@ -275,6 +275,6 @@ mod tests {
         );
         assert!(inspection.files.is_empty());
         let nothing = inspect(&golden().join("nowhere"));
-        assert_eq!([".: is no directory"], *nothing.faults);
+        assert_eq!(["there is no such folder"], *nothing.faults);
     }
 }

@@ -88,21 +88,15 @@ impl Vlm {
     /// # Errors
     /// Images or a sentence that cannot be a prompt, or a computation that fails.
     pub fn context(&self, prompts: &[Prompt<'_>], trace: &mut dyn Trace) -> Result<Context> {
-        let mut pixels = Vec::new();
         let mut grids: Vec<Grid> = Vec::new();
         let mut rows: Vec<Row> = Vec::new();
         for prompt in prompts {
-            let first = grids.len();
-            for view in &prompt.views {
-                let image = self.preprocessor.pixel_rows(view.image)?;
-                pixels.extend(image.rows);
-                grids.push(image.grid);
-            }
-            let labels: Vec<_> = prompt.views.iter().map(|view| view.label).collect();
-            prompt::check(&self.tokenizer, &labels, prompt.instruction)?;
-            let text = prompt::prompt(&labels, prompt.instruction);
-            let own = grids.get(first..).unwrap_or_default();
-            rows.push(prompt::row(&self.tokenizer, &self.config, &text, own)?);
+            rows.push(self.row(prompt, &mut grids)?);
+        }
+        // Not before every prompt is known to be short enough.
+        let mut pixels = Vec::new();
+        for view in prompts.iter().flat_map(|prompt| &prompt.views) {
+            pixels.extend(self.preprocessor.pixel_rows(view.image)?.rows);
         }
         let rows = prompt::pad(&rows, self.pad_id);
         let vision = self.config.vision();
@@ -114,6 +108,21 @@ impl Vlm {
         let first = self.config.first_context_layer();
         let layers = self.language_model.forward(&rows, &images, first, trace)?;
         Ok(context_of(&rows, layers))
+    }
+}
+
+impl Vlm {
+    /// Tokens of one prompt; its images' grids go behind those of the prompts before it.
+    fn row(&self, prompt: &Prompt<'_>, grids: &mut Vec<Grid>) -> Result<Row> {
+        let labels: Vec<_> = prompt.views.iter().map(|view| view.label).collect();
+        prompt::check(&self.tokenizer, &labels, prompt.instruction)?;
+        let own = (prompt.views.iter())
+            .map(|view| self.preprocessor.grid(view.image))
+            .collect::<Result<Vec<_>>>()?;
+        let text = prompt::prompt(&labels, prompt.instruction);
+        let row = prompt::row(&self.tokenizer, &self.config, &text, &own)?;
+        grids.extend(own);
+        Ok(row)
     }
 }
 

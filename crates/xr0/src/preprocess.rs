@@ -118,18 +118,29 @@ impl PreprocessorConfig {
         COLOURS * self.temporal_patch_size * self.patch_size * self.patch_size
     }
 
-    /// Resizes an image and cuts it into patch rows (reference §3.1, steps 1 to 5).
+    /// Gives the patches that an image will be cut into (reference §3.1, step 1), without looking at
+    /// a pixel: so many images can be refused as too many before any of them takes memory.
     ///
     /// # Errors
     /// An image that [`smart_resize`] refuses, or whose pixels are not `height * width * 3` bytes.
-    pub fn pixel_rows(&self, image: &RgbImage) -> error::Result<PixelRows> {
+    pub fn grid(&self, image: &RgbImage) -> error::Result<Grid> {
         let (height, width) = smart_resize(image.height, image.width, self.factor(), self.limits)?;
         image.check()?;
-        let resized = resize(image, height, width);
-        let grid = Grid {
+        Ok(Grid {
             rows: height / self.patch_size,
             columns: width / self.patch_size,
-        };
+        })
+    }
+
+    /// Resizes an image and cuts it into patch rows (reference §3.1, steps 1 to 5).
+    ///
+    /// # Errors
+    /// As [`PreprocessorConfig::grid`].
+    pub fn pixel_rows(&self, image: &RgbImage) -> error::Result<PixelRows> {
+        let grid = self.grid(image)?;
+        // Both sides are multiples of the factor, and so of the patch.
+        let (height, width) = (grid.rows * self.patch_size, grid.columns * self.patch_size);
+        let resized = resize(image, height, width);
         let values = self.pixel_values();
         let mut rows = Vec::with_capacity(grid.rows * grid.columns * self.row_width());
         for (row, column) in merge_order(grid, self.merge_size) {

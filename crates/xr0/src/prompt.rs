@@ -5,7 +5,7 @@
 //!  views, instruction ─ prompt ─► text ─ row ─► ids, positions of one sample ─ pad ─► a batch
 //! ```
 //! Foreign text goes through [`check`] first, so that it cannot end the user's turn or pose as an
-//! image.
+//! image. A sample has at most [`TOKENS_MAX`] tokens: attention's memory grows with their square.
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -14,10 +14,11 @@ use crate::tokenizer::Tokenizer;
 
 /// Stands for one merged cell of an image; once per image before [`row`] repeats it.
 const IMAGE_PAD: &str = "<|image_pad|>";
-/// Bytes of the longest prompt; an instruction is a sentence, not a book.
+/// Tokens of the longest sample, text and images together: the context window that is served. Real
+/// prompts have a quarter of it; the attention of one that fills it takes some gigabytes.
+pub const TOKENS_MAX: usize = 4096;
+/// Bytes of the longest prompt; more are refused before they are turned into tokens.
 const BYTES_MAX: usize = 64 << 10;
-/// Most merged cells of a sample: the positions that the backbone was made for.
-const CELLS_MAX: usize = 1 << 18;
 /// Position of padding on all axes.
 const PAD_POSITION: u32 = 1;
 
@@ -95,7 +96,8 @@ pub fn check(tokenizer: &Tokenizer, views: &[&str], instruction: &str) -> Result
 ///
 /// # Errors
 /// Placeholders and images that differ in number; a grid that cannot be merged; a tokenizer whose
-/// placeholder is not the configuration's; a prompt of more than 64 KiB.
+/// placeholder is not the configuration's; a prompt of more than 64 KiB; more than [`TOKENS_MAX`]
+/// tokens.
 pub fn row(tokenizer: &Tokenizer, config: &Config, prompt: &str, grids: &[Grid]) -> Result<Row> {
     if BYTES_MAX < prompt.len() {
         return Err(too_long(prompt.len()));
@@ -109,6 +111,14 @@ pub fn row(tokenizer: &Tokenizer, config: &Config, prompt: &str, grids: &[Grid])
     }
     let merged = merged(grids, config.vision().spatial_merge_size)?;
     let ids = tokenizer.encode(&expand(prompt, &merged)?)?;
+    if TOKENS_MAX < ids.len() {
+        let images: usize = merged.iter().map(|grid| grid.rows * grid.columns).sum();
+        return Err(Error::input(format!(
+            "the prompt has {} tokens, {images} of them for its images, at most {TOKENS_MAX} are \
+             taken: shorten the instruction, or show fewer or smaller images",
+            ids.len()
+        )));
+    }
     let positions = positions(&ids, image_token, &merged)?;
     Ok(Row { ids, positions })
 }
@@ -143,10 +153,10 @@ fn too_long(bytes: usize) -> Error {
     ))
 }
 
-/// Cells of each image behind the merger.
+/// Cells of each image behind the merger; not more than a sample may have tokens.
 fn merged(grids: &[Grid], merge: usize) -> Result<Vec<Grid>> {
-    let mut cells_left = CELLS_MAX;
-    let mut one = |grid: &Grid| {
+    let mut total = 0_usize;
+    let one = |grid: &Grid| {
         let Grid { rows, columns } = *grid;
         let fits = 0 < merge.min(rows).min(columns)
             && rows.is_multiple_of(merge)
@@ -160,16 +170,17 @@ fn merged(grids: &[Grid], merge: usize) -> Result<Vec<Grid>> {
             rows: rows / merge,
             columns: columns / merge,
         };
-        let cells = merged.rows.checked_mul(merged.columns);
-        let left = cells.and_then(|cells| cells_left.checked_sub(cells));
-        cells_left = left.ok_or_else(|| {
-            Error::input(format!(
-                "the images have more than {CELLS_MAX} tokens together"
-            ))
-        })?;
+        total = total.saturating_add(merged.rows.saturating_mul(merged.columns));
         Ok(merged)
     };
-    grids.iter().map(&mut one).collect()
+    let merged = grids.iter().map(one).collect::<Result<Vec<_>>>()?;
+    if TOKENS_MAX < total {
+        return Err(Error::input(format!(
+            "the images have {total} tokens together, at most {TOKENS_MAX} are taken: show fewer \
+             or smaller images"
+        )));
+    }
+    Ok(merged)
 }
 
 /// Repeats each placeholder once per cell of its image.

@@ -49,6 +49,14 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// Says whether a token is a special one: [`Tokenizer::special_in`] finds only those.
+    pub fn is_special(&self, token: &str) -> bool {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        let id = self.id(token);
+        id.and_then(|id| added.get(&id))
+            .is_some_and(|token| token.special)
+    }
+
     /// Gives the first special token that a text holds, such as `<|im_end|>`.
     ///
     /// # Errors

@@ -315,9 +315,48 @@ fn a_missing_input_fails() {
 }
 
 #[test]
+fn a_run_that_fails_early_fails_every_stored_tensor_by_name() {
+    let set = Copy::of(&["sync_v1_short"]);
+    let compared = |lines: &[Line]| -> Vec<String> {
+        let names = lines.iter().map(|line| line.tensor.clone());
+        names.filter(|name| name != "run").collect()
+    };
+    let (_, whole) = set.verify(&Options::default());
+    set.edit_cases(|cases| cases["sync_v1_short"]["robot_type"] = json!("nobody"));
+    let (summary, lines) = set.verify(&Options::default());
+    assert!(!summary.passed());
+    assert_eq!(compared(&whole), compared(&lines));
+    let passed: Vec<_> = lines.iter().filter(|line| line.passed).collect();
+    let passed: Vec<_> = passed.iter().map(|line| &*line.tensor).collect();
+    assert_eq!(["dit_first_kv_layer", "prompts"], *passed);
+    let run = lines.iter().find(|line| line.tensor == "run").unwrap();
+    assert!(run.problem.as_ref().unwrap().contains("nobody"), "{run:?}");
+}
+
+/// Reading a named pipe waits for a writer that may never come.
+#[test]
+fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+    for (file, case) in [
+        ("manifest.json", "tokenizer"),
+        ("cases.json", "tokenizer"),
+        ("sync_v1_short.safetensors", "sync_v1_short"),
+    ] {
+        let set = Copy::of(&[case]);
+        fs::remove_file(set.0.join(file)).unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(set.0.join(file))
+            .status();
+        assert!(made.unwrap().success());
+        let refusal = set.refusal();
+        let wanted = format!("{file}: is not a regular file");
+        assert!(refusal.contains(&wanted), "{wanted} in {refusal}");
+    }
+}
+
+#[test]
 fn keys_of_the_case_are_held_against_the_program() {
     type Edit = fn(&mut Value);
-    let table: [(&str, Edit, &str); 6] = [
+    let table: [(&str, Edit, &str); 5] = [
         (
             "sync_v1_short",
             |case| case["prompts"][0] = json!("no prompt"),
@@ -332,11 +371,6 @@ fn keys_of_the_case_are_held_against_the_program() {
             "sync_v1_short",
             |case| case["dit_first_kv_layer"] = json!(2),
             "dit_first_kv_layer",
-        ),
-        (
-            "sync_v1_short",
-            |case| case["robot_type"] = json!("nobody"),
-            "run",
         ),
         (
             "preprocess",

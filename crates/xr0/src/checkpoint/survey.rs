@@ -66,8 +66,10 @@ impl Survey {
             if let Some(index) = survey.read_index(dir) {
                 survey.check_tensors(&index);
             }
+        } else if dir.exists() {
+            survey.fault("", "this is no folder");
         } else {
-            survey.fault(".", "is no directory");
+            survey.fault("", "there is no such folder");
         }
         survey.faults.sort();
         survey.faults.dedup();
@@ -179,6 +181,14 @@ impl Survey {
                     format!("gives {token} the id {id}, vocab_size is {vocabulary}"),
                 ),
                 None => self.fault(read::TOKENIZER, format!("lacks the token {token}")),
+            }
+        }
+        // Text that holds one is refused only if the tokenizer knows it for what it is.
+        let tokens = named.iter().map(|(token, ..)| *token).chain(PROMPT_TOKENS);
+        for token in tokens.filter(|token| tokenizer.id(token).is_some()) {
+            if !tokenizer.is_special(token) {
+                let problem = format!("says that {token} is not special, it must be");
+                self.fault(read::TOKENIZER, problem);
             }
         }
     }

@@ -119,6 +119,7 @@ fn the_golden_images_become_the_golden_patch_rows() {
         let resized = resize(&raw, want.height, want.width);
         assert!(resized == want, "image {i} differs");
         let pixels = tiny().pixel_rows(&raw).unwrap();
+        assert_eq!(pixels.grid, tiny().grid(&raw).unwrap());
         assert_eq!(pixels.grid, grid);
         rows.extend(pixels.rows);
     }
@@ -231,6 +232,7 @@ fn an_image_must_have_three_bytes_for_each_pixel() {
         pixels: vec![0; 3],
     };
     assert!(tiny().pixel_rows(&lie).is_err());
+    assert!(tiny().grid(&lie).is_err());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use super::{Row, check, pad, positions, prompt, row};
+use super::{Row, TOKENS_MAX, check, pad, positions, prompt, row};
 use crate::config::Config;
 use crate::preprocess::Grid;
 use crate::tokenizer::Tokenizer;
@@ -225,11 +225,48 @@ fn a_prompt_is_bounded() {
     for filler in [" ", "a", "\n", "é", "a\u{301}", "<|im_en"] {
         let most = filler.repeat((64 << 10) / filler.len());
         assert!(check(&tokenizer, &[], &most).is_ok(), "{filler:?}");
-        assert!(row(&tokenizer, &network, &most, &[]).is_ok(), "{filler:?}");
         let more = most + filler;
         assert!(check(&tokenizer, &[], &more).is_err(), "{filler:?}");
-        assert!(row(&tokenizer, &network, &more, &[]).is_err(), "{filler:?}");
+        let error = row(&tokenizer, &network, &more, &[]).unwrap_err();
+        assert!(error.to_string().contains("bytes"), "{filler:?}: {error}");
     }
+}
+
+/// Bytes do not bound the tokens, and memory grows with the tokens' square.
+#[test]
+fn the_tokens_of_a_sample_are_bounded() {
+    let (tokenizer, network) = (tokenizer(), network());
+    let most = "!".repeat(TOKENS_MAX);
+    let held = row(&tokenizer, &network, &most, &[]).unwrap();
+    assert_eq!(TOKENS_MAX, held.ids.len());
+    let error = row(&tokenizer, &network, &(most + "!"), &[]).unwrap_err();
+    assert_eq!(
+        "the prompt has 4097 tokens, 0 of them for its images, at most 4096 are taken: shorten the \
+         instruction, or show fewer or smaller images",
+        error.to_string()
+    );
+}
+
+#[test]
+fn the_images_count_as_tokens_together() {
+    let (tokenizer, network) = (tokenizer(), network());
+    // 32 x 32 cells each.
+    let image = Grid {
+        rows: 64,
+        columns: 64,
+    };
+    let row = |n: usize| {
+        let text = prompt(&vec!["Base View"; n], "Fold the towel.");
+        row(&tokenizer, &network, &text, &vec![image; n])
+    };
+    assert!(3 * 1024 < row(3).unwrap().ids.len());
+    // The images alone fit, with the text they do not.
+    let error = row(4).unwrap_err().to_string();
+    assert!(error.contains("4096 of them for its images"), "{error}");
+    assert_eq!(
+        "the images have 5120 tokens together, at most 4096 are taken: show fewer or smaller images",
+        row(5).unwrap_err().to_string()
+    );
 }
 
 proptest! {

@@ -64,6 +64,15 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
+fn names(scratch: &Scratch) -> Vec<String> {
+    let entries = fs::read_dir(&scratch.0)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = entries.collect();
+    names.sort();
+    names
+}
+
 #[test]
 fn what_was_written_opens_and_gives_its_weights() {
     let scratch = Scratch::new("round-trip");
@@ -156,6 +165,49 @@ fn a_recipe_that_does_not_fit_leaves_nothing_behind() {
         .to_string();
     assert!(refused.contains("must be the name of a file"), "{refused}");
     assert_eq!(0, fs::read_dir(&scratch.0).unwrap().count());
+}
+
+/// As after a kill; in a container the next process has the same number.
+#[test]
+fn what_an_ended_writer_left_is_removed_and_in_nobodys_way() {
+    let scratch = Scratch::new("leftover");
+    let own = std::process::id();
+    for left in [".model.0.partial", &format!(".model.{own}.partial")] {
+        fs::create_dir(scratch.join(left)).unwrap();
+        fs::write(scratch.join(left).join("config.json"), "half").unwrap();
+    }
+    write(&tiny(1), &scratch.join("model"), &mut |_, _| {}).unwrap();
+    assert_eq!(["model"], *names(&scratch));
+}
+
+#[test]
+fn what_another_writer_works_on_and_other_names_stay() {
+    let scratch = Scratch::new("in-use");
+    let kept = [
+        ".model.0.partial",
+        ".model.5.partial",
+        ".model.b.1.partial",
+        ".model.partial",
+        ".models.1.partial",
+        "model.1.partial",
+    ];
+    for name in kept {
+        fs::create_dir(scratch.join(name)).unwrap();
+    }
+    let in_use = [0, 5].map(|n| {
+        let dir = fs::File::open(scratch.join(&format!(".model.{n}.partial"))).unwrap();
+        dir.lock().unwrap();
+        dir
+    });
+    write(&tiny(1), &scratch.join("model"), &mut |_, _| {}).unwrap();
+    let mut wanted = [&kept[..], &["model"]].concat();
+    wanted.sort_unstable();
+    assert_eq!(wanted, names(&scratch));
+    drop(in_use);
+    // A free name gets its own when the next one comes.
+    write(&tiny(1), &scratch.join("models"), &mut |_, _| {}).unwrap();
+    assert!(!names(&scratch).contains(&".models.1.partial".to_owned()));
+    assert!(names(&scratch).contains(&".model.0.partial".to_owned()));
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! Writes the files beside the place where they shall appear, and lets them appear at once.
+//!
+//! What is not finished lies in `.NAME.N.partial` beside NAME. Its writer keeps that directory
+//! locked, and the lock ends with the process: whoever comes to write NAME removes those that
+//! nobody has locked, and takes the first N that is free.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -16,6 +21,8 @@ use crate::synth::shards::{self, Planned};
 
 /// Bytes that are made, and written, at once.
 const PIECE: usize = 1 << 20;
+/// Writers of one name at a time, and what is left of them where nothing can be locked.
+const PARTIALS_MAX: u32 = 1000;
 
 /// As [`crate::synth::write`].
 pub(super) fn write(
@@ -37,9 +44,8 @@ pub(super) fn write(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    // Of this process alone, so that two that start together do not write into one another.
-    let partial = parent.join(format!(".{name}.{}.partial", std::process::id()));
-    fs::create_dir(&partial).map_err(at(&partial))?;
+    remove_leftovers(parent, name);
+    let (partial, _locked) = create_partial(parent, name)?;
     let written = fill(recipe, config, &partial, progress).and_then(|()| {
         Checkpoint::open(&partial)?;
         fs::rename(&partial, out).map_err(at(out))
@@ -54,10 +60,73 @@ pub(super) fn write(
 
 fn at(path: &Path) -> impl Fn(std::io::Error) -> Error {
     let path = PathBuf::from(path);
-    move |source| Error::File {
+    move |cause| Error::File {
         path: path.clone(),
-        source,
+        cause,
     }
+}
+
+/// Makes a directory for what is not finished, and locks it until the file that comes with it is
+/// closed.
+fn create_partial(parent: &Path, name: &str) -> Result<(PathBuf, File)> {
+    for number in 0..PARTIALS_MAX {
+        let partial = parent.join(format!(".{name}.{number}.partial"));
+        match fs::create_dir(&partial) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+            Err(error) => return Err(at(&partial)(error)),
+        }
+        // Another writer may take it for a leftover until it is locked; then the next number will
+        // do.
+        if let Some(locked) = lock(&partial) {
+            return Ok((partial, locked));
+        }
+    }
+    Err(Error::input(format!(
+        "{} has {PARTIALS_MAX} directories .{name}.N.partial: remove those that nobody writes",
+        parent.display()
+    )))
+}
+
+/// Locks a directory; none if another has it, or if it is no longer the one of this name.
+fn lock(dir: &Path) -> Option<File> {
+    let file = File::open(dir).ok()?;
+    match file.try_lock() {
+        // A file system without locks: then nothing there counts as a leftover either.
+        Ok(()) | Err(fs::TryLockError::Error(_)) => {}
+        Err(fs::TryLockError::WouldBlock) => return None,
+    }
+    let (own, named) = (file.metadata().ok()?, fs::symlink_metadata(dir).ok()?);
+    ((own.dev(), own.ino()) == (named.dev(), named.ino())).then_some(file)
+}
+
+/// Removes what writers of this name left that were ended. What cannot be removed stays: it is in
+/// nobody's way.
+fn remove_leftovers(parent: &Path, name: &str) {
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        // No link is followed.
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if !is_dir || !is_partial(&entry.file_name().to_string_lossy(), name) {
+            continue;
+        }
+        let leftover = entry.path();
+        if let Ok(file) = File::open(&leftover)
+            && file.try_lock().is_ok()
+        {
+            let _ = fs::remove_dir_all(&leftover);
+        }
+    }
+}
+
+/// Says whether a directory's name is `.NAME.N.partial`, with a number for N.
+fn is_partial(directory: &str, name: &str) -> bool {
+    let number = directory.strip_prefix('.');
+    let number = number.and_then(|rest| rest.strip_prefix(name)?.strip_prefix('.'));
+    let number = number.and_then(|rest| rest.strip_suffix(".partial"));
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn fill(

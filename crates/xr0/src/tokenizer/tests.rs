@@ -52,6 +52,19 @@ fn a_token_is_found_by_its_name() {
 }
 
 #[test]
+fn a_token_is_special_if_the_file_says_so() {
+    for (token, special) in [("<|im_end|>", true), ("<think>", false), ("<cot>", false)] {
+        assert_eq!(tiny().is_special(token), special, "{token}");
+    }
+    let mut file = json(TINY);
+    for token in file["added_tokens"].as_array_mut().unwrap() {
+        token["special"] = false.into();
+    }
+    let plain = Tokenizer::from_bytes(file.to_string().as_bytes()).unwrap();
+    assert!(plain.id("<|im_end|>").is_some() && !plain.is_special("<|im_end|>"));
+}
+
+#[test]
 fn only_whole_special_tokens_are_special() {
     let special = |text| tiny().special_in(text).unwrap();
     assert_eq!(

@@ -88,7 +88,13 @@ impl<'a> Networks<'a> {
                 let mask = stored.get("attention_mask").unwrap_or(&computed.mask);
                 judge.compare_all(&own, is_input, &computed.arrays, Some(mask));
             }
-            Err(error) => judge.compare("run", Err(error.to_string())),
+            Err(error) => {
+                judge.compare("run", Err(error.to_string()));
+                // Each by name: nothing that is stored goes by without a verdict.
+                for name in own.keys().filter(|name| !is_input(name)) {
+                    judge.compare(name, Err("was not computed: the run failed".to_owned()));
+                }
+            }
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Read;
+use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 use safetensors::SafeTensors;
@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::checkpoint::read::{self, Unreadable};
 use crate::error::{Error, Fault, Result};
 
 use super::array::Array;
@@ -190,9 +191,9 @@ impl Set {
     /// A file that the manifest does not list, or that cannot be read.
     pub(super) fn tensors(&self, case: &str) -> Result<BTreeMap<String, Array>> {
         let file = format!("{case}.safetensors");
-        self.listed(&file)?;
-        let bytes = std::fs::read(self.dir.join(&file))
-            .map_err(|error| self.fail(&file, error.to_string()))?;
+        let length = self.listed(&file)?.bytes;
+        let bytes = read::bounded(&self.dir.join(&file), length)
+            .map_err(|unreadable| self.fail(&file, unreadable.problem()))?;
         let tensors = SafeTensors::deserialize(&bytes)
             .map_err(|error| self.fail(&file, error.to_string()))?;
         let arrays = tensors.iter().map(|(name, view)| {
@@ -215,14 +216,11 @@ impl Set {
         }
     }
 
-    fn listed(&self, file: &str) -> Result<()> {
-        match self.files.get(file) {
-            Some(_) => Ok(()),
-            None => Err(self.fail(
-                file,
-                "is not listed in manifest.json, so nothing vouches for it",
-            )),
-        }
+    fn listed(&self, file: &str) -> Result<&Listed> {
+        self.files.get(file).ok_or_else(|| {
+            let problem = "is not listed in manifest.json, so nothing vouches for it";
+            self.fail(file, problem)
+        })
     }
 
     fn case(&self, name: &str, keys: &Value, all: &BTreeMap<String, Value>) -> Result<Case> {
@@ -299,8 +297,8 @@ fn check(dir: &Path, file: &str, listed: &Listed) -> std::result::Result<(), Fau
         ));
     }
     let system = |error: std::io::Error| fault(error.to_string());
-    let mut opened = File::open(dir.join(file)).map_err(system)?;
-    let length = opened.metadata().map_err(system)?.len();
+    let opened = read::open(&dir.join(file));
+    let (mut opened, length) = opened.map_err(|unreadable| fault(unreadable.problem()))?;
     if length != listed.bytes {
         return Err(fault(format!(
             "has {length} bytes, manifest.json says {}",
@@ -362,7 +360,7 @@ fn sha256(file: &mut File) -> std::io::Result<String> {
 /// Reads the header of a safetensors file, not its numbers: a shard may have gigabytes.
 fn read_header(path: &Path) -> std::result::Result<BTreeMap<String, HeaderEntry>, String> {
     let system = |error: std::io::Error| format!("the header cannot be read: {error}");
-    let mut file = File::open(path).map_err(system)?;
+    let (mut file, _) = read::open(path).map_err(Unreadable::problem)?;
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(system)?;
     let length = u64::from_le_bytes(length);
@@ -386,14 +384,7 @@ fn read_json<T: DeserializeOwned>(dir: &Path, file: &str) -> std::result::Result
         file: file.to_owned(),
         problem,
     };
-    let opened = File::open(dir.join(file)).map_err(|error| fault(error.to_string()))?;
-    let mut bytes = Vec::new();
-    let mut bounded = opened.take(JSON_BYTES_MAX + 1);
-    bounded
-        .read_to_end(&mut bytes)
-        .map_err(|error| fault(error.to_string()))?;
-    if JSON_BYTES_MAX < bytes.len() as u64 {
-        return Err(fault(format!("has more than {JSON_BYTES_MAX} bytes")));
-    }
+    let bytes = read::bounded(&dir.join(file), JSON_BYTES_MAX)
+        .map_err(|unreadable| fault(unreadable.problem()))?;
     serde_json::from_slice(&bytes).map_err(|error| fault(error.to_string()))
 }

@@ -1,4 +1,4 @@
-//! How far a number may be off: the only home of tolerances.
+//! How far a number may be off: the table of the set's README, in code.
 
 use std::fmt;
 

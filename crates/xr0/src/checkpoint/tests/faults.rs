@@ -163,6 +163,30 @@ fn settings_that_contradict_each_other_are_named() {
 }
 
 #[test]
+fn prompt_tokens_that_are_not_special_are_named() {
+    let cases = [Case {
+        what: "prompt tokens that foreign text could hold",
+        change: |dir| {
+            edit(dir, "tokenizer.json", |tokenizer| {
+                for token in tokenizer["added_tokens"].as_array_mut().unwrap() {
+                    if ["<|im_end|>", "<|image_pad|>"]
+                        .map(Value::from)
+                        .contains(&token["content"])
+                    {
+                        token["special"] = false.into();
+                    }
+                }
+            });
+        },
+        faults: &[
+            "tokenizer.json: says that <|im_end|> is not special, it must be",
+            "tokenizer.json: says that <|image_pad|> is not special, it must be",
+        ],
+    }];
+    check("special", &cases);
+}
+
+#[test]
 fn shards_that_lie_are_named() {
     let cases = [
         Case {
@@ -460,11 +484,13 @@ fn everything_that_is_wrong_is_said_at_once() {
 #[test]
 fn a_place_that_is_no_directory_is_refused() {
     let nowhere = golden().join("nowhere");
-    let refused = Checkpoint::open(&nowhere).unwrap_err().to_string();
-    assert_eq!(
-        format!("{}: .: is no directory", nowhere.display()),
-        refused
-    );
+    for (place, problem) in [
+        (nowhere, "there is no such folder"),
+        (golden().join("config.json"), "this is no folder"),
+    ] {
+        let refused = Checkpoint::open(&place).unwrap_err().to_string();
+        assert_eq!(format!("{}: {problem}", place.display()), refused);
+    }
 }
 
 fn rename(map: &mut Value, from: &str, to: &str) {
