@@ -60,7 +60,7 @@ pub fn write(
 /// Makes the tiny checkpoint of this seed at `out` if nothing is there; its folder is made too.
 ///
 /// # Errors
-/// As [`write`], but for another process that was faster.
+/// As [`write()`], but for another process that was faster.
 pub fn ensure_tiny(robot: &RobotDescription, seed: u64, out: &Path) -> Result<(), Xr0Error> {
     if out.exists() {
         return Ok(());
