@@ -41,7 +41,7 @@ pub enum ModelAction {
     /// Makes one decision from files, by the same code as the daemon's brain and action expert.
     ///
     /// The same files and seed give the same actions, also as the daemon computes them from the
-    /// same seed. Seeds are reproducible within vlad, not equal to those of `PyTorch`: to compare
+    /// same seed. Seeds are reproducible within vlad, not equal to those of PyTorch: to compare
     /// with another program, give both the same --noise.
     Infer(infer::InferArgs),
 }
@@ -60,7 +60,7 @@ pub fn run(args: &ModelArgs) -> anyhow::Result<()> {
 }
 
 /// Bytes as people read them.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let (unit, name) = match bytes {
         0..1_000 => return format!("{bytes} B"),
         1_000..1_000_000 => (1_000, "kB"),

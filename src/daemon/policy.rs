@@ -1,13 +1,13 @@
 //! The policy of a process, from its settings: made only where the brain or the action expert runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use tracing::info;
 use vlad_actors::policy::cell_shape;
 use vlad_actors::policy::xr0::error::Xr0Error;
-use vlad_actors::policy::xr0::{Devices, Xr0Policy, preset};
+use vlad_actors::policy::xr0::{Devices, Xr0Policy, manifest, preset};
 use vlad_motion::policy::Policy;
 use vlad_sim::policy::scripted::ScriptedPolicy;
 use vlad_wire::id::Role;
@@ -15,6 +15,7 @@ use vlad_wire::manifest::CellShape;
 use vlad_xr0::device::{DeviceName, present};
 
 use super::data_folder;
+use crate::cli::model::size;
 use crate::config::{Config, ConfigError, Sources};
 
 /// Seed of the checkpoint that is made where none was named.
@@ -26,8 +27,9 @@ const UNTRAINED: &str = "checkpoints/xr0-tiny-seed-1";
 /// them. Loads no weights.
 ///
 /// # Errors
-/// [`ConfigError`] for an absent device, and for a checkpoint that fits not the cells, with
-/// everything that is wrong; what keeps a checkpoint from being made.
+/// [`ConfigError`] for an absent device, for a checkpoint that does not fit the cells, with
+/// everything that is wrong, and for `--checkpoint` where nobody would read it; what keeps a
+/// checkpoint from being made.
 pub fn open(config: &Config, roles: &[Role]) -> anyhow::Result<Option<Arc<dyn Policy>>> {
     let devices = [
         (Role::Brain, "brain.device", config.brain.device),
@@ -41,7 +43,7 @@ pub fn open(config: &Config, roles: &[Role]) -> anyhow::Result<Option<Arc<dyn Po
         }
     }
     if !runs {
-        return Ok(None);
+        return Ok(check_unread(config).map(|()| None)?);
     }
     let first = config.cells.first().context("no cell")?;
     if config.daemon.policy.as_str() == "scripted" {
@@ -53,6 +55,8 @@ pub fn open(config: &Config, roles: &[Role]) -> anyhow::Result<Option<Arc<dyn Po
         expert: config.expert.device,
     };
     let dir = checkpoint(config)?;
+    // Its hash takes a while where it is large.
+    info!(checkpoint = %dir.display(), weights = size(weights(&dir)), "reading the checkpoint");
     let policy = Xr0Policy::open(&dir, &shapes(config), devices);
     let policy = policy.map_err(|error| refusal(config, &error))?;
     info!(checkpoint = %dir.display(), note = %policy.label().note, "checkpoint");
@@ -82,6 +86,16 @@ fn checkpoint(config: &Config) -> anyhow::Result<PathBuf> {
         return Ok(dir.clone());
     }
     let dir = data_folder(config)?.join(UNTRAINED);
+    // Looked at without following links: a dangling one is in the way too.
+    if dir.symlink_metadata().is_ok() && !dir.join(manifest::FILE).exists() {
+        let problem = format!(
+            "{} is in the way of the checkpoint that vlad makes there: it has no {}; move it away, \
+             or name another checkpoint with --checkpoint",
+            dir.display(),
+            manifest::FILE
+        );
+        return Err(error(config, "daemon.policy", &problem).into());
+    }
     // Of the shipped robot, whatever runs here: another one then hears what does not fit.
     let shipped = Config::load(&Sources::default())?;
     let robot = &shipped.cells.first().context("no cell is shipped")?.robot;
@@ -91,13 +105,31 @@ fn checkpoint(config: &Config) -> anyhow::Result<PathBuf> {
 }
 
 fn check_device(config: &Config, key: &str, device: DeviceName) -> Result<(), ConfigError> {
-    let present = present();
-    if present.contains(&device) {
+    // One that is there is opened by its role alone; opening one that is not says why it is not.
+    if present().contains(&device) {
         return Ok(());
     }
-    let names: Vec<_> = present.iter().map(ToString::to_string).collect();
-    let problem = format!("there is no device {device}; present: {}", names.join(", "));
-    Err(error(config, key, &problem))
+    let absent = device.open().map(drop);
+    absent.map_err(|absent| error(config, key, &absent.to_string()))
+}
+
+/// Refuses the flag where neither brain nor action expert runs: a folder that was typed wrong would
+/// go unnoticed. In a file the setting is fine: machines may share it, and the checkpoint need not
+/// lie on all.
+fn check_unread(config: &Config) -> Result<(), ConfigError> {
+    let problem = "is read by the roles brain and action-expert alone: leave it out here";
+    let refusal = error(config, "daemon.checkpoint", problem);
+    let typed = config.daemon.checkpoint.is_some() && refusal.layer.starts_with("--checkpoint ");
+    if typed { Err(refusal) } else { Ok(()) }
+}
+
+/// Bytes of a checkpoint's weights; what cannot be read is refused later, by name.
+fn weights(dir: &Path) -> u64 {
+    let files = dir.read_dir().into_iter().flatten().flatten();
+    let shards = files.filter(|file| file.file_name().to_string_lossy().ends_with(".safetensors"));
+    // Links are followed, as downloads are often links.
+    let lengths = shards.filter_map(|file| file.path().metadata().ok());
+    lengths.map(|found| found.len()).sum()
 }
 
 fn refusal(config: &Config, refused: &Xr0Error) -> ConfigError {
@@ -105,8 +137,8 @@ fn refusal(config: &Config, refused: &Xr0Error) -> ConfigError {
         return error(config, "daemon.checkpoint", &refused.to_string());
     }
     let problem = format!(
-        "{refused}\n  vlad made this checkpoint for the demo robot: delete it to have it made \
-         again, or name another with --checkpoint"
+        "{refused}\n  vlad makes this checkpoint for the demo robot alone: name one for another \
+         robot with --checkpoint; if its files are damaged, delete it to have it made again"
     );
     error(config, "daemon.policy", &problem)
 }
@@ -154,7 +186,71 @@ mod tests {
             (error.key.as_str(), error.layer.as_str()),
             ("brain.device", "--set brain.device=cuda:4095")
         );
-        assert!(error.problem.contains("present: cpu"), "{error}");
+        // As the device itself says it, with what the build lacks.
+        let said = DeviceName::Cuda(4095).open().unwrap_err().to_string();
+        assert_eq!(error.problem, said);
+        assert_eq!(!cfg!(feature = "cuda"), said.contains("lacks the feature"));
+    }
+
+    fn typed(dir: &str) -> Config {
+        let policy = ("--policy xr0".to_owned(), "daemon.policy=xr0".to_owned());
+        let set = format!("daemon.checkpoint={dir}");
+        Config::load(&Sources {
+            flags: vec![policy, (format!("--checkpoint {dir}"), set)],
+            ..Sources::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_checkpoint_that_no_role_reads_is_refused_where_it_was_typed() {
+        let roles = [Role::Perception, Role::Actuator];
+        let error = open(&typed("nope"), &roles).err().unwrap();
+        let error = error.downcast::<ConfigError>().unwrap();
+        assert_eq!(error.layer, "--checkpoint nope");
+        assert!(error.problem.contains("brain and action-expert"), "{error}");
+        let shared = load(&["daemon.policy=xr0", "daemon.checkpoint=nope"]);
+        assert!(open(&shared, &roles).unwrap().is_none());
+    }
+
+    #[test]
+    fn weights_are_counted_by_their_bytes() {
+        let dir = folder("weights");
+        for (name, n) in [("a.safetensors", 5), ("b.safetensors", 7), ("c.json", 9)] {
+            std::fs::write(dir.join(name), vec![0; n]).unwrap();
+        }
+        let n_bytes = weights(&dir);
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!((n_bytes, weights(&dir)), (12, 0));
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let name = format!("vlad-policy-{name}-{}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    /// One sentence, and nothing of what is in the way is touched.
+    #[test]
+    fn what_is_in_the_way_of_the_made_checkpoint_is_refused() {
+        let data = folder("way");
+        let set = format!("daemon.data={}", data.display());
+        let config = load(&["daemon.policy=xr0", &set]);
+        let place = data.join(UNTRAINED);
+        let refusal = || {
+            let error = open(&config, &[Role::Brain]).err().unwrap();
+            let error = error.downcast::<ConfigError>().unwrap();
+            assert!(error.problem.contains("in the way"), "{error}");
+            assert!(!error.problem.contains("vlad model synth"), "{error}");
+        };
+        std::fs::create_dir_all(&place).unwrap();
+        refusal();
+        std::fs::remove_dir(&place).unwrap();
+        std::os::unix::fs::symlink("nowhere", &place).unwrap();
+        refusal();
+        assert!(place.is_symlink());
+        std::fs::remove_dir_all(&data).unwrap();
     }
 
     #[test]

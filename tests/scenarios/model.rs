@@ -369,6 +369,75 @@ fn infer_refuses_what_does_not_fit() {
     }
 }
 
+/// A named pipe would keep the command waiting for ever.
+#[test]
+fn infer_reads_regular_files_alone() {
+    let dir = TempDir::new();
+    let image = format!("Ego View={}", picture(&dir, "a.ppm", (64, 64)));
+    let pipe = dir.path().join("pipe");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+    let (pipe, piped) = (text(&pipe), format!("Ego View={}", text(&pipe)));
+    for (image, state, further) in [
+        (&piped, "[0]", &[][..]),
+        (&image, &pipe, &[]),
+        (&image, "[0]", &["--noise", &pipe]),
+    ] {
+        let ended = decision(image, state, further);
+        assert_eq!(ended.code, 1, "{}", ended.err);
+        let named = format!("{pipe} is not a regular file");
+        assert!(ended.err.contains(&named), "{}", ended.err);
+    }
+}
+
+/// What is no folder is told so, once, and not by a file that it cannot hold.
+#[test]
+fn a_file_in_the_place_of_a_checkpoint_is_told_so() {
+    let dir = TempDir::new();
+    let image = picture(&dir, "a.ppm", (64, 64));
+    let config = text(&golden().join("model/config.json"));
+    let infer = ["infer", &config, "--image", &image];
+    let infer = [&infer[..], &["--state", "[0]", "--text", "Go."]].concat();
+    let inspect = vec!["inspect", &config];
+    for words in [infer, inspect] {
+        let ended = model(&words);
+        let told = [ended.out, ended.err].concat();
+        assert_eq!(ended.code, 1, "{told}");
+        assert!(!told.contains("config.json/vlad.toml"), "{told}");
+        assert!(
+            told.contains("folder") || told.contains("directory"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn help_has_no_markup_around_names() {
+    let told = [["synth"], ["infer"]].map(|words| done(&[&words[..], &["--help"]].concat()));
+    let told = [&told[..], &[done(&["--help"])]].concat().concat();
+    assert!(
+        told.contains("PyTorch") && !told.contains("`PyTorch`"),
+        "{told}"
+    );
+}
+
+/// What no task could say, no decision from files can either.
+#[test]
+fn infer_refuses_the_instructions_that_the_daemon_refuses() {
+    let checkpoint = text(&golden().join("model"));
+    let long = "a".repeat(2049);
+    for (said, wanted) in [
+        ("", "must not be empty"),
+        ("Go.\nStop.", "control character"),
+        (long.as_str(), "at most 2048"),
+    ] {
+        let words = ["infer", &checkpoint, "--image", "a.png", "--state", "[0]"];
+        let ended = model(&[&words[..], &["--text", said]].concat());
+        assert_eq!(ended.code, 64, "{}", ended.err);
+        assert!(ended.err.contains(wanted), "{wanted} in {}", ended.err);
+    }
+}
+
 #[test]
 fn infer_refuses_a_line_that_makes_no_sense() {
     for (image, further, wanted) in [

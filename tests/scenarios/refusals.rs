@@ -419,6 +419,14 @@ const FLAGS: &[(&str, [&str; 3])] = &[
         ],
     ),
     (
+        "--checkpoint nowhere --role perception --role actuator --listen tcp/127.0.0.1:1",
+        [
+            "--checkpoint nowhere: ",
+            "daemon.checkpoint: ",
+            "brain and action-expert alone",
+        ],
+    ),
+    (
         "--set expert.device=cuda:4095",
         [
             "--set expert.device=cuda:4095: ",

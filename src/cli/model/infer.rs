@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 use vlad_actors::policy::xr0::decide::{Decided, Image, Inputs, Noise, decide};
+use vlad_wire::text::Instruction;
 use vlad_xr0::device::DeviceName;
 
 use crate::cli::print::{line, table};
@@ -36,11 +37,11 @@ pub struct InferArgs {
     pub state: String,
     /// What is to be done, a bare sentence.
     #[arg(long, value_name = "TEXT")]
-    pub text: String,
+    pub text: Instruction,
     /// Where the sampler starts: a JSON array, flat or of rows.
     #[arg(long, value_name = "FILE", conflicts_with = "seed")]
     pub noise: Option<PathBuf>,
-    /// Draw the start from this seed; reproducible within vlad, not equal to that of `PyTorch`
+    /// Draw the start from this seed; reproducible within vlad, not equal to that of PyTorch
     /// [default: 0].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,

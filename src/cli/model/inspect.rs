@@ -60,6 +60,8 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
 fn look(dir: &Path) -> Document {
     let mut inspection = inspect(dir);
     let (manifest, found) = match manifest::read(dir) {
+        // The inspection says so already.
+        _ if !dir.is_dir() => (None, Vec::new()),
         Ok(None) => (None, Vec::new()),
         // What holds between manifest and checkpoint is the daemon's own check.
         Ok(Some(manifest)) => {

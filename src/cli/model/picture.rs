@@ -1,6 +1,6 @@
 //! Image files for a decision: PNG, JPEG and binary PPM, 8 bits a colour.
 
-use std::fs::File;
+use std::fs::{File, metadata};
 use std::io::{Cursor, Read};
 use std::path::Path;
 
@@ -23,15 +23,19 @@ pub(super) fn read(path: &Path) -> anyhow::Result<RgbImage> {
     decode(&bytes).with_context(|| format!("{} is no image that can be used", path.display()))
 }
 
-/// Reads a file of at most `max` bytes.
+/// Reads a regular file of at most `max` bytes.
 ///
 /// # Errors
-/// A file that cannot be read or is larger, by name.
+/// A file that cannot be read, is larger or is none, by name.
 pub(super) fn bounded(path: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
+    let cannot = || format!("cannot read {}", path.display());
+    // Looked at before it is opened: opening a named pipe would wait for its writer.
+    let found = metadata(path).with_context(cannot)?;
+    ensure!(found.is_file(), "{} is not a regular file", path.display());
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(max + 1).read_to_end(&mut bytes))
-        .with_context(|| format!("cannot read {}", path.display()))?;
+        .with_context(cannot)?;
     let fits = u64::try_from(bytes.len()).is_ok_and(|n| n <= max);
     ensure!(fits, "{} has more than {max} bytes", path.display());
     Ok(bytes)
@@ -39,11 +43,16 @@ pub(super) fn bounded(path: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
 
 fn decode(bytes: &[u8]) -> anyhow::Result<RgbImage> {
     match bytes {
-        [0x89, b'P', b'N', b'G', ..] => png(bytes),
-        [0xff, 0xd8, ..] => jpeg(bytes),
+        [0x89, b'P', b'N', b'G', ..] => png(bytes).map_err(|error| once(&error)),
+        [0xff, 0xd8, ..] => jpeg(bytes).map_err(|error| once(&error)),
         [b'P', b'6', rest @ ..] => ppm(rest),
         _ => bail!("it is neither PNG, JPEG nor binary PPM (P6)"),
     }
+}
+
+/// The decoders put their causes into their texts too: the text alone says each once.
+fn once(error: &anyhow::Error) -> anyhow::Error {
+    anyhow!("{error}")
 }
 
 /// Transparency is dropped, grey is the same in all colours, 16 bits lose their lower half.
@@ -227,6 +236,18 @@ mod tests {
             short,
         ] {
             assert!(decode(bytes).is_err(), "{bytes:?}");
+        }
+    }
+
+    /// As the command prints it: with all causes.
+    #[test]
+    fn a_torn_image_is_refused_without_saying_a_cause_twice() {
+        let whole = encoded(ColorType::Rgb, BitDepth::Eight, &[1, 2, 3, 4, 5, 6]);
+        for bytes in [&whole[..30], b"\xff\xd8\xff\xe0\x00\x10"] {
+            let refused = format!("{:#}", decode(bytes).unwrap_err());
+            let mut parts: Vec<_> = refused.split(": ").collect();
+            parts.sort_unstable();
+            assert!(parts.windows(2).all(|two| two[0] != two[1]), "{refused}");
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Sampler {
     mask: Vec<f32>,
     state_dim: usize,
     form: Form,
-    pool: Pool,
+    pub(super) pool: Pool,
 }
 
 /// What one decision is made from, beside the context.

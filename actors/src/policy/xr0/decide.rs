@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use vlad_motion::noise::standard_normal;
 use vlad_wire::manifest::Manifest;
+use vlad_wire::text::Instruction;
 use vlad_xr0::checkpoint::Checkpoint;
 use vlad_xr0::device::DeviceName;
 use vlad_xr0::model::Profile;
@@ -42,8 +43,8 @@ pub struct Inputs {
     pub images: Vec<Image>,
     /// `(state_dim)`: in slots, radians and metres, never normalised.
     pub state: Vec<f32>,
-    /// The bare sentence.
-    pub text: String,
+    /// The bare sentence, as a task holds it.
+    pub text: Instruction,
     /// Where the sampler starts.
     pub noise: Noise,
     /// The robot type; may be left out where there is only one.
@@ -106,7 +107,7 @@ pub fn decide(dir: &Path, inputs: &Inputs) -> Result<Decided, Xr0Error> {
         Noise::Given(noise) => (None, noise.clone()),
     };
     let prefill = Prefill::open(&checkpoint, profile, inputs.device)?;
-    let thought = prefill.thought(&images, &inputs.text)?;
+    let thought = prefill.thought(&images, inputs.text.as_str())?;
     let given = ActInputs {
         state: &inputs.state,
         noise: &noise,
@@ -118,7 +119,7 @@ pub fn decide(dir: &Path, inputs: &Inputs) -> Result<Decided, Xr0Error> {
         robot_type,
         horizon,
         width,
-        prompt: prompt(&labels, &inputs.text),
+        prompt: prompt(&labels, inputs.text.as_str()),
         n_tokens: thought.tokens.len(),
         p_end: thought.p_end,
         seed,
@@ -184,23 +185,38 @@ fn by_manifest<'a>(
     if unlabelled != 0 && unlabelled != images.len() {
         return Err(Xr0Error::input("label all images or none"));
     }
-    let is = |image: &Image, name: &str| image.label.as_deref() == Some(name);
-    let mut ordered = Vec::with_capacity(images.len());
-    for (idx, view) in manifest.views.iter().enumerate() {
-        let (name, label) = (view.view.as_str(), view.label.as_str());
-        let labelled = images
-            .iter()
-            .find(|image| is(image, name) || is(image, label));
-        let in_order = images.get(idx).filter(|_| unlabelled != 0);
-        let image = labelled.or(in_order).ok_or_else(|| {
-            let views = views.join(", ");
-            Xr0Error::input(format!(
-                "no image is labelled {name}; the views are {views}"
-            ))
+    let mut placed = vec![None; views.len()];
+    for (order, image) in images.iter().enumerate() {
+        let idx = match &image.label {
+            None => order,
+            Some(label) => place(manifest, label).ok_or_else(|| {
+                let views = views.join(", ");
+                Xr0Error::input(format!("there is no view {label}; the views are {views}"))
+            })?,
+        };
+        let free = placed.get_mut(idx).filter(|free| free.is_none());
+        let free = free.ok_or_else(|| {
+            let view = views.get(idx).copied().unwrap_or_default();
+            Xr0Error::input(format!("two images are of the view {view}"))
         })?;
-        ordered.push((label, image.pixels.clone()));
+        *free = Some(image.pixels.clone());
     }
-    Ok(ordered)
+    // As many images as views, each at a place of its own: none is left.
+    let labels = manifest.views.iter().map(|view| view.label.as_str());
+    let ordered = labels.zip(placed);
+    Ok(ordered
+        .filter_map(|(label, pixels)| Some((label, pixels?)))
+        .collect())
+}
+
+/// Which view of the manifest a label means: its name first, else its label in the prompt.
+fn place(manifest: &Manifest, label: &str) -> Option<usize> {
+    let mut views = manifest.views.iter();
+    let by_name = views.position(|view| view.view.as_str() == label);
+    by_name.or_else(|| {
+        let mut views = manifest.views.iter();
+        views.position(|view| view.label.as_str() == label)
+    })
 }
 
 /// Images in their own order, each with the label that it has.

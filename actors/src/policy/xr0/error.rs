@@ -35,12 +35,14 @@ pub enum Xr0Error {
     #[error("{0}")]
     Input(String),
     /// A file that cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    ///
+    /// Its text names the cause, which is not in its chain too: both are shown.
+    #[error("{}: {cause}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
 }
 
@@ -52,7 +54,7 @@ impl Xr0Error {
     /// Names the file of an input or output error.
     pub(super) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        |source| Self::File { path, source }
+        |cause| Self::File { path, cause }
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Nothing is loaded yet: headers and settings are enough. Whatever is wrong is listed at once.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use vlad_wire::manifest::{ActionRepresentation, CellShape, Manifest, Profile};
@@ -11,6 +12,7 @@ use vlad_wire::msg::think::Digest;
 use vlad_wire::robot_type::RobotType;
 use vlad_xr0::checkpoint::Checkpoint;
 use vlad_xr0::error::Error;
+use vlad_xr0::prompt::check;
 
 use super::error::Xr0Error;
 
@@ -22,17 +24,33 @@ const BYTES_MAX: u64 = 256 * 1024;
 /// Reads the manifest of a checkpoint; `None` if it has none.
 ///
 /// # Errors
-/// A file that cannot be read, or is no manifest; what is wrong with its values is not looked at.
+/// A `dir` that is no folder; a file that cannot be read, or is no manifest. What is wrong with its
+/// values is not looked at.
 pub fn read(dir: &Path) -> Result<Option<Manifest>, Xr0Error> {
-    let path = dir.join(FILE);
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Xr0Error::file(&path)(error)),
-    };
-    let unfit = |problem: String| Xr0Error::Unfit {
+    let unfit = |fault: String| Xr0Error::Unfit {
         dir: dir.to_owned(),
-        faults: vec![format!("{FILE}: {problem}")],
+        faults: vec![fault],
+    };
+    if !dir.exists() {
+        return Err(unfit("there is no such folder".to_owned()));
+    }
+    if !dir.is_dir() {
+        return Err(unfit(
+            "is a file; name the folder of the checkpoint".to_owned(),
+        ));
+    }
+    let path = dir.join(FILE);
+    let unfit = |problem: String| unfit(format!("{FILE}: {problem}"));
+    // Looked at before it is opened: opening a named pipe would wait for its writer.
+    let opened = path.metadata().and_then(|found| {
+        let file = found.is_file().then(|| File::open(&path));
+        file.transpose()
+    });
+    let file = match opened {
+        Ok(Some(file)) => file,
+        Ok(None) => return Err(unfit("is not a regular file".to_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Xr0Error::file(&path)(error)),
     };
     let mut text = String::new();
     let n_bytes = file.take(BYTES_MAX + 1).read_to_string(&mut text);
@@ -57,12 +75,6 @@ pub(super) struct Fitting {
 /// # Errors
 /// [`Xr0Error::NoManifest`]; [`Xr0Error::Unfit`] with everything that is wrong.
 pub(super) fn fit(dir: &Path, cells: &[CellShape]) -> Result<Fitting, Xr0Error> {
-    if !dir.is_dir() {
-        return Err(Xr0Error::Unfit {
-            dir: dir.to_owned(),
-            faults: vec!["there is no such folder".to_owned()],
-        });
-    }
     let manifest = read(dir)?.ok_or_else(|| Xr0Error::NoManifest {
         dir: dir.to_owned(),
     })?;
@@ -122,9 +134,48 @@ fn own_faults(manifest: &Manifest) -> Vec<String> {
         "flow: must be true, the network integrates a flow",
     );
     demand(!manifest.vjp, "vjp: guidance is not in this build");
+    demand(
+        manifest.self_test.is_none(),
+        "self_test: golden self-tests are not in this build; leave it out",
+    );
+    let views = manifest.views.iter();
+    faults.extend(doubled(views.clone().map(|view| view.view.as_str())));
+    faults.extend(doubled(views.map(|view| view.label.as_str())));
     faults
         .iter()
         .map(|fault| format!("{FILE}: {fault}"))
+        .collect()
+}
+
+/// Names once each view or label that stands for several images.
+fn doubled<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut times = BTreeMap::<_, usize>::new();
+    for name in names {
+        *times.entry(name).or_default() += 1;
+    }
+    let doubled = times.into_iter().filter(|(_, n)| 1 < *n);
+    doubled
+        .map(|(name, n)| format!("views: {name:?} stands there {n} times"))
+        .collect()
+}
+
+/// Lists the labels that the prompt cannot hold, with why.
+fn label_faults(manifest: &Manifest, checkpoint: &Checkpoint) -> Vec<String> {
+    let labels: Vec<_> = manifest
+        .views
+        .iter()
+        .map(|view| view.label.as_str())
+        .collect();
+    let refused = |labels: &[&str]| check(checkpoint.tokenizer(), labels, "").err();
+    let each = labels.iter().filter_map(|label| refused(&[label]));
+    let mut found: Vec<_> = each.collect();
+    if found.is_empty() {
+        // Labels that are fine one by one may be too long together.
+        found.extend(refused(&labels));
+    }
+    found
+        .iter()
+        .map(|error| format!("views: {error}"))
         .collect()
 }
 
@@ -135,6 +186,7 @@ fn checkpoint_faults(manifest: &Manifest, checkpoint: &Checkpoint) -> Result<Vec
         .iter()
         .flat_map(|robot_type| robot_type_faults(robot_type, checkpoint))
         .collect();
+    faults.extend(label_faults(manifest, checkpoint));
     let max_pixels = checkpoint.preprocessor().limits.max_pixels;
     if usize::try_from(manifest.image_pixels_max).ok() != Some(max_pixels) {
         faults.push(format!(

@@ -71,6 +71,12 @@ impl Tiny {
     }
 }
 
+/// A named pipe without a writer: whoever opens it for reading waits for ever.
+fn pipe(path: &Path) {
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, mode).unwrap();
+}
+
 fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }

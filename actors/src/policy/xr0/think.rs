@@ -18,7 +18,7 @@ use super::thought::{Form, Thought};
 pub(super) struct Prefill {
     vlm: Vlm,
     form: Form,
-    pool: Pool,
+    pub(super) pool: Pool,
 }
 
 impl Prefill {

@@ -341,7 +341,7 @@ fn inputs() -> Inputs {
     Inputs {
         images: [1, 2, 3].map(image).to_vec(),
         state: state(),
-        text: TEXT.to_owned(),
+        text: Instruction::new(TEXT).unwrap(),
         noise: Noise::Seed(5),
         robot_type: None,
         steps: 5,
@@ -369,6 +369,39 @@ fn a_decision_from_files_is_the_daemons_to_the_bit() {
     assert_eq!(decide(&tiny.dir, &given).unwrap().targets, decided.targets);
 }
 
+/// Machines with other numbers of cores, and replays there, give the same chunk.
+#[test]
+fn the_number_of_threads_does_not_change_a_bit() {
+    let tiny = Tiny::new(1);
+    let checkpoint = Checkpoint::open(&tiny.dir).unwrap();
+    let place = (Profile::default(), DeviceName::Cpu);
+    let image = |shade: u8| {
+        // Large enough for products that are worth splitting.
+        let raw: Vec<_> = (0..160 * 160 * 3_usize)
+            .map(|at| u8::try_from(at % 251).unwrap().wrapping_mul(shade))
+            .collect();
+        RgbImage::new(160, 160, raw).unwrap()
+    };
+    let images = [("Ego View", image(1)), ("Left-Wrist View", image(3))];
+    let decided = [1, 2, 3].map(|threads| {
+        let mut prefill = Prefill::open(&checkpoint, place.0, place.1).unwrap();
+        prefill.pool = pool::Pool::of("think", threads).unwrap();
+        let mut sampler = Sampler::open(&checkpoint, "dual_arm", place).unwrap();
+        sampler.pool = pool::Pool::of("act", threads).unwrap();
+        let thought = prefill.thought(&images, TEXT).unwrap();
+        let (state, noise) = (state(), standard_normal(5, 30 * 32));
+        let given = act::Inputs {
+            state: &state,
+            noise: &noise,
+            steps: 5,
+        };
+        let actions = sampler.actions(&thought, &given).unwrap();
+        let bits: Vec<_> = actions.iter().map(|action| action.to_bits()).collect();
+        (thought, bits)
+    });
+    assert!(decided[0] == decided[1] && decided[1] == decided[2]);
+}
+
 #[test]
 fn images_are_taken_by_view_or_label_or_order() {
     let tiny = Tiny::new(1);
@@ -386,9 +419,15 @@ fn images_are_taken_by_view_or_label_or_order() {
     labelled.images[0].label = None;
     let text = decide(&tiny.dir, &labelled).unwrap_err().to_string();
     assert!(text.contains("all images or none"), "{text}");
-    labelled.images[0].label = Some("overhead".to_owned());
-    let text = decide(&tiny.dir, &labelled).unwrap_err().to_string();
-    assert!(text.contains("no image is labelled right_wrist"), "{text}");
+    for (label, named) in [
+        ("overhead", "no view overhead; the views are ego, "),
+        ("Ego View", "two images are of the view ego"),
+        ("left_wrist", "two images are of the view left_wrist"),
+    ] {
+        labelled.images[0].label = Some(label.to_owned());
+        let text = decide(&tiny.dir, &labelled).unwrap_err().to_string();
+        assert!(text.contains(named), "{named}: {text}");
+    }
     labelled.images.pop();
     let text = decide(&tiny.dir, &labelled).unwrap_err().to_string();
     assert!(text.contains("2 images"), "{text}");

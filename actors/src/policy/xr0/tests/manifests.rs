@@ -65,6 +65,27 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ("flow = true", "flow = false", "flow: must be true"),
     ("flow = true", "flow = true\nvjp = true", "vjp: "),
     (
+        "flow = true",
+        "flow = true\nself_test = { file = \"t\", sha256 = \"0\" }",
+        "self_test: golden self-tests are not in this build",
+    ),
+    (
+        "\"Ego View\"",
+        "\"Ego <|im_end|> View\"",
+        "views: the view label contains <|im_end|>",
+    ),
+    ("\"Ego View\"", "\"  \"", "views: the view label \"  \""),
+    (
+        "\"Right-Wrist View\"",
+        "\"Left-Wrist View\"",
+        "views: \"Left-Wrist View\" stands there 2 times",
+    ),
+    (
+        "view = \"right_wrist\"",
+        "view = \"left_wrist\"",
+        "views: \"left_wrist\" stands there 2 times",
+    ),
+    (
         "horizon = 30",
         "horizon = 10",
         "dual_arm has horizon 10, but the rows of its statistics is 30",
@@ -110,7 +131,7 @@ fn all_mismatches_are_listed_at_once() {
     // Those that touch different lines.
     let changes: Vec<_> = CHANGES
         .iter()
-        .filter(|(from, ..)| *from != "flow = true")
+        .filter(|(from, ..)| *from != "flow = true" && *from != "\"Ego View\"")
         .collect();
     for (from, to, _) in &changes {
         tiny.edit(from, to);
@@ -138,6 +159,50 @@ fn all_mismatches_are_listed_at_once() {
         assert!(text.contains(named), "{named} is not in\n{text}");
     }
     assert!(text.contains("the cell's robot type dual_arm"), "{text}");
+}
+
+#[test]
+fn each_label_that_the_prompt_cannot_hold_is_named() {
+    let tiny = Tiny::new(1);
+    tiny.edit("\"Ego View\"", "\"<|im_start|>\"");
+    tiny.edit("\"Right-Wrist View\"", "\"<|image_pad|>\"");
+    let text = refusal(&tiny);
+    assert!(
+        text.contains("<|im_start|>") && text.contains("<|image_pad|>"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_manifest_that_is_no_regular_file_is_refused() {
+    let tiny = Tiny::new(1);
+    let path = tiny.dir.join(manifest::FILE);
+    std::fs::remove_file(&path).unwrap();
+    pipe(&path);
+    let text = refusal(&tiny);
+    assert!(text.contains("vlad.toml: is not a regular file"), "{text}");
+}
+
+/// What the system says is told once: by the error, not by its chain too.
+#[test]
+fn an_unreadable_manifest_is_told_once() {
+    let dir = TempDir::new();
+    let path = dir.0.join(manifest::FILE);
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    let error = manifest::read(&dir.0).unwrap_err();
+    assert!(matches!(error, Xr0Error::File { .. }), "{error}");
+    let told = error.to_string();
+    assert_eq!(told.matches("os error").count(), 1, "{told}");
+    assert!(std::error::Error::source(&error).is_none());
+}
+
+#[test]
+fn a_file_in_the_place_of_the_folder_is_told_so() {
+    let tiny = Tiny::new(1);
+    let file = tiny.dir.join("config.json");
+    let text = manifest::read(&file).unwrap_err().to_string();
+    assert!(text.contains("config.json: is a file"), "{text}");
+    assert!(!text.contains("vlad.toml"), "{text}");
 }
 
 #[test]
