@@ -97,3 +97,16 @@ fn the_page_shows_the_cell() {
     );
     daemon.term();
 }
+
+/// Whoever opens the page reads that the network has learnt nothing.
+#[test]
+fn the_page_says_that_the_network_is_untrained() {
+    let Some(browser) = browser() else { return };
+    let dir = TempDir::new();
+    let daemon = Daemon::start_with(&data_in(&dir), &["--policy", "xr0"]);
+    let page = dump(&browser, &TempDir::new(), &daemon.server().url());
+    for wanted in [">xr0-tiny-untrained<", "untrained: random weights"] {
+        assert!(page.contains(wanted), "{wanted} in\n{page}");
+    }
+    daemon.term();
+}
