@@ -4,29 +4,36 @@
 //! of its own, so that a prefill cannot keep a chunk waiting, and so that no model work ever runs on
 //! the threads of a role, of the bus or of the guard. (Element-wise work on large tensors goes to
 //! threads of candle's own, `candle-bp-N`.) How the work is split does not change a result's bits.
-
-use std::num::NonZeroUsize;
-use std::thread::available_parallelism;
+//!
+//! There is a thread for each core, since a product is cut into as many pieces, and one thread less
+//! would work off the last piece alone. So that the servo loop, the bus and the roles still get a
+//! core when they want one, these threads stand behind them in priority.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use rustix::process::setpriority_process;
+use tracing::debug;
 
 use super::error::Xr0Error;
 
-/// Named threads, as many as [`threads`] gives.
+/// How far behind the rest of the daemon: of a core that both want, the others get nine tenths.
+const NICE: i32 = 10;
+
+/// Named threads, one for each core.
 pub(super) struct Pool(ThreadPool);
 
 impl Pool {
     /// Starts the threads `{name}-0`, `{name}-1`, ….
     pub(super) fn new(name: &'static str) -> Result<Self, Xr0Error> {
-        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
-        Self::of(name, threads(cores))
+        // 0: as many as there are cores.
+        Self::of(name, 0)
     }
 
-    /// The same with so many threads.
+    /// The same with so many threads; 0 stands for one a core.
     pub(super) fn of(name: &'static str, threads: usize) -> Result<Self, Xr0Error> {
         let builder = ThreadPoolBuilder::new().num_threads(threads);
         let pool = builder
             .thread_name(move |idx| format!("{name}-{idx}"))
+            .start_handler(|_| stand_behind())
             .build();
         let refused = |error| Xr0Error::input(format!("cannot start the threads {name}: {error}"));
         pool.map(Self).map_err(refused)
@@ -38,17 +45,17 @@ impl Pool {
     }
 }
 
-/// Threads of a half on a machine with so many cores: all but one, which is left to the servo loop,
-/// the bus and the rest of the daemon. With two cores or one there is none to spare.
-fn threads(cores: usize) -> usize {
-    match cores {
-        0..=2 => cores.max(1),
-        more => more - 1,
+/// Lowers the priority of the calling thread: on Linux each thread has its own.
+fn stand_behind() {
+    if let Err(error) = setpriority_process(None, NICE) {
+        debug!(%error, "model threads keep their priority");
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::getpriority_process;
+
     use super::*;
 
     #[test]
@@ -59,9 +66,16 @@ mod tests {
     }
 
     #[test]
-    fn one_core_is_left_to_the_servo_loop_where_there_are_more_than_two() {
-        let of = [0, 1, 2, 3, 4, 16].map(threads);
-        assert_eq!(of, [1, 1, 2, 2, 3, 15]);
+    fn the_pools_threads_stand_behind_the_callers() {
+        let own = getpriority_process(None).unwrap();
+        let pool = Pool::of("act", 2).unwrap();
+        let theirs = pool.run(|| getpriority_process(None).unwrap());
+        assert!(own < theirs || own == 19, "{own} and {theirs}");
+        assert_eq!(
+            getpriority_process(None).unwrap(),
+            own,
+            "the caller keeps its own"
+        );
     }
 
     #[test]
