@@ -98,21 +98,8 @@ fn a_brain_that_dies_while_the_network_moves_the_arms_stops_them_and_is_taken_ba
         .submit("put the green block in the left tray")
         .id;
     wait_away(fleet.cell(), &home);
-    fleet.kill(Victim::Brain);
-    events.wait_modes(&["running", "stopping", "stopped"]);
-    let stopped = fleet
-        .cell()
-        .wait_mode("it is shown", |mode| mode == "stopped");
-    assert_eq!(
-        stopped["reason"]["name"],
-        "brain_lost",
-        "{:#?}",
-        events.texts()
-    );
     let path = format!("/v1/tasks/{task}");
-    until("the task is interrupted", || {
-        (fleet.server().get(&path).json(200)["state"] == "interrupted").then_some(())
-    });
+    fleet.stops_without(Victim::Brain, &mut events, (&path, "brain_lost"));
     fleet.cell().demand_still();
 
     fleet.start_again(Victim::Brain);

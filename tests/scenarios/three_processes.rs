@@ -115,6 +115,30 @@ impl Fleet {
         }
     }
 
+    /// Kills one of the two in mid-motion: the robot stops for this reason, and the task at `path` is
+    /// interrupted.
+    pub(crate) fn stops_without(
+        &mut self,
+        victim: Victim,
+        events: &mut Events,
+        (path, reason): (&str, &str),
+    ) {
+        self.kill(victim);
+        events.wait_modes(&["running", "stopping", "stopped"]);
+        let stopped = self
+            .cell()
+            .wait_mode("it is shown", |mode| mode == "stopped");
+        assert_eq!(
+            stopped["reason"]["name"],
+            json!(reason),
+            "{:#?}",
+            events.texts()
+        );
+        until("the task is interrupted", || {
+            (self.server.get(path).json(200)["state"] == "interrupted").then_some(())
+        });
+    }
+
     /// Brain and expert take these further arguments when they are started again.
     pub(crate) fn set_policy(&mut self, policy: &[&str]) {
         self.policy = policy.iter().map(ToString::to_string).collect();
@@ -158,21 +182,8 @@ fn dies_and_comes_back(victim: Victim, role: &str, reason: &str) {
         .submit("put the green block in the left tray")
         .id;
     fleet.cell().wait_motion();
-    fleet.kill(victim);
-    events.wait_modes(&["running", "stopping", "stopped"]);
-    let stopped = fleet
-        .cell()
-        .wait_mode("it is shown", |mode| mode == "stopped");
-    assert_eq!(
-        stopped["reason"]["name"],
-        json!(reason),
-        "{:#?}",
-        events.texts()
-    );
     let path = format!("/v1/tasks/{task}");
-    until("the task is interrupted", || {
-        (fleet.server.get(&path).json(200)["state"] == "interrupted").then_some(())
-    });
+    fleet.stops_without(victim, &mut events, (&path, reason));
     until("readiness names the dead", || {
         let ready = fleet.server.get("/readyz");
         (ready.status == 503 && ready.problem(503)["missing"].to_string().contains(role))

@@ -113,8 +113,8 @@ impl Policy for Xr0Policy {
         PolicyLabel {
             name: self.manifest.name.clone(),
             note: self.manifest.note.clone(),
-            model_hash: self.model_hash(),
-            normaliser_hash: self.normaliser_hash(),
+            model_hash: self.model_hash.clone(),
+            normaliser_hash: self.normaliser_hash.clone(),
         }
     }
 
@@ -126,20 +126,12 @@ impl Policy for Xr0Policy {
         }
     }
 
-    fn model_hash(&self) -> Digest {
-        self.model_hash.clone()
-    }
-
-    fn normaliser_hash(&self) -> Digest {
-        self.normaliser_hash.clone()
-    }
-
     fn open_think(&self) -> Result<Box<dyn Think>, PolicyError> {
         let prefill = Prefill::open(&self.checkpoint, self.profile(), self.devices.brain);
         Ok(Box::new(Xr0Think {
             prefill: prefill.map_err(cannot_open)?,
             views: self.manifest.views.clone(),
-            model_hash: self.model_hash(),
+            model_hash: self.model_hash.clone(),
         }))
     }
 
@@ -149,7 +141,7 @@ impl Policy for Xr0Policy {
         Ok(Box::new(Xr0Act {
             sampler: sampler.map_err(cannot_open)?,
             slots: self.manifest.slots.clone(),
-            model_hash: self.model_hash(),
+            model_hash: self.model_hash.clone(),
         }))
     }
 }

@@ -128,14 +128,18 @@ pub trait Act: Send {
 
 /// A policy, of which a process opens the half that it runs.
 pub trait Policy: Send + Sync {
-    /// Its name, and what a person must know about it.
+    /// Its name, what a person must know about it, and its hashes.
     fn label(&self) -> PolicyLabel;
     /// What it can do.
     fn capability(&self) -> Capability;
     /// SHA-256 of its weights, or of its parameters.
-    fn model_hash(&self) -> Digest;
+    fn model_hash(&self) -> Digest {
+        self.label().model_hash
+    }
     /// SHA-256 of its normaliser.
-    fn normaliser_hash(&self) -> Digest;
+    fn normaliser_hash(&self) -> Digest {
+        self.label().normaliser_hash
+    }
     /// Opens the brain's half. May take long.
     ///
     /// # Errors

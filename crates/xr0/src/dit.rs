@@ -9,14 +9,13 @@ use candle_core::{D, DType, Device, Tensor};
 use crate::config::{Config, DitConfig};
 use crate::context::{Context, KvLayer};
 use crate::error::{Error, Result};
+use crate::layout::{ADALN_ROWS, DIT_MLP_RATIO, TIME_FREQUENCIES};
 use crate::nn::{Linear, Projector, RmsNorm, SwiGlu, Weights, attend, attention_bias};
 use crate::rope::{Mrope, Tables};
 use crate::trace::Trace;
 
 /// Epsilon of every norm; not configurable.
 const EPS: f64 = 1e-6;
-/// Numbers in the sinusoidal embedding of the time.
-const TIME_FREQS: usize = 256;
 /// Tokens before the actions: sink and state.
 const FIRST_ACTION: usize = 2;
 
@@ -71,7 +70,7 @@ impl Dit {
             action_projector: projector("action_projector", config.action_dim, h)?,
             action_output_layer: projector("action_output_layer", h, config.action_dim)?,
             t_embedder: TimeEmbedder::load(&weights.pp("t_embedder.mlp"), h)?,
-            t_projector: Linear::load(&weights.pp("t_projector.layers.0"), h, 6 * h)?,
+            t_projector: Linear::load(&weights.pp("t_projector.layers.0"), h, ADALN_ROWS * h)?,
             mrope,
             config: dit.clone(),
             slots: (config.state_dim, config.action_dim),
@@ -149,7 +148,7 @@ impl Dit {
         let hidden = self.t_embedder.forward(&freqs)?; // (b, h)
         trace.take("dit.time_hidden", None, &hidden);
         let modulation = self.t_projector.forward(&hidden)?; // (b, 6h)
-        let modulation = modulation.reshape((t.len(), 6, self.config.hidden_size))?;
+        let modulation = modulation.reshape((t.len(), ADALN_ROWS, self.config.hidden_size))?;
         trace.take("dit.time_mod", None, &modulation);
         Ok(modulation)
     }
@@ -232,18 +231,22 @@ fn may_attend(mask: &[Vec<bool>], n: usize, device: &Device) -> Result<Tensor> {
 
 /// Cosines, then sines, of `1000·t` at 128 frequencies: `(b, 256)`, in f32.
 fn time_freqs(t: &[f64], device: &Device) -> Result<Tensor> {
-    let half = TIME_FREQS / 2;
+    let half = TIME_FREQUENCIES / 2;
     let log = -(10_000f64.ln() as f32);
     let freqs: Vec<f32> = (0..half)
         .map(|k| (log * k as f32 / half as f32).exp())
         .collect();
-    let mut embedding = Vec::with_capacity(t.len() * TIME_FREQS);
+    let mut embedding = Vec::with_capacity(t.len() * TIME_FREQUENCIES);
     for t in t {
         let u = *t as f32 * 1000.0;
         embedding.extend(freqs.iter().map(|g| (u * g).cos()));
         embedding.extend(freqs.iter().map(|g| (u * g).sin()));
     }
-    Ok(Tensor::from_vec(embedding, (t.len(), TIME_FREQS), device)?)
+    Ok(Tensor::from_vec(
+        embedding,
+        (t.len(), TIME_FREQUENCIES),
+        device,
+    )?)
 }
 
 /// `W₂·silu(W₀·e)`, without bias.
@@ -256,7 +259,7 @@ struct TimeEmbedder {
 impl TimeEmbedder {
     fn load(weights: &Weights, hidden: usize) -> Result<Self> {
         Ok(Self {
-            first: Linear::load_without_bias(&weights.pp(0), TIME_FREQS, hidden)?,
+            first: Linear::load_without_bias(&weights.pp(0), TIME_FREQUENCIES, hidden)?,
             second: Linear::load_without_bias(&weights.pp(2), hidden, hidden)?,
         })
     }
@@ -283,13 +286,13 @@ impl Layer {
         let h = config.hidden_size;
         let norm = |name| RmsNorm::load(&weights.pp(name), h, EPS);
         Ok(Self {
-            adaln_table: weights.get((6, h), "adaln_table")?,
+            adaln_table: weights.get((ADALN_ROWS, h), "adaln_table")?,
             input_layernorm: norm("input_layernorm")?,
             middle_layernorm: norm("middle_layernorm")?,
             post_layernorm: norm("post_layernorm")?,
             final_layernorm: norm("final_layernorm")?,
             attn: Attention::load(&weights.pp("attn"), config)?,
-            mlp: SwiGlu::load(&weights.pp("mlp"), h, 4 * h)?,
+            mlp: SwiGlu::load(&weights.pp("mlp"), h, DIT_MLP_RATIO * h)?,
         })
     }
 

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::context::Context;
+use crate::context::{Context, KvLayer};
 use crate::device::compute_dtype;
 use crate::dit::Dit;
 use crate::error::{Error, Result};
@@ -99,8 +99,7 @@ impl Vlm {
             pixels.extend(self.preprocessor.pixel_rows(view.image)?.rows);
         }
         let rows = prompt::pad(&rows, self.pad_id);
-        let vision = self.config.vision();
-        let width = 3 * vision.temporal_patch_size * vision.patch_size.pow(2);
+        let width = self.preprocessor.row_width();
         let pixels = pixel_values(pixels, width, (self.dtype, &self.device))?;
         trace.take("pixel_values", None, &pixels);
         trace_inputs(&rows, &grids, trace)?;
@@ -109,9 +108,7 @@ impl Vlm {
         let layers = self.language_model.forward(&rows, &images, first, trace)?;
         Ok(context_of(&rows, layers))
     }
-}
 
-impl Vlm {
     /// Tokens of one prompt; its images' grids go behind those of the prompts before it.
     fn row(&self, prompt: &Prompt<'_>, grids: &mut Vec<Grid>) -> Result<Row> {
         let labels: Vec<_> = prompt.views.iter().map(|view| view.label).collect();
@@ -126,7 +123,7 @@ impl Vlm {
     }
 }
 
-fn context_of(rows: &Rows, layers: Vec<crate::context::KvLayer>) -> Context {
+fn context_of(rows: &Rows, layers: Vec<KvLayer>) -> Context {
     let own = |row: usize| row * rows.width..(row + 1) * rows.width;
     let largest = |row| {
         let axes = rows.positions.iter().flat_map(|axis| &axis[own(row)]);

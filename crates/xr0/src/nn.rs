@@ -220,7 +220,6 @@ pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Resu
     let (_, kv, m, _) = k.dims4()?;
     let grouped = q.contiguous()?.reshape((b, kv, h / kv * n, d))?;
     let k_t = k.transpose(2, 3)?.contiguous()?; // (b, kv, d, m)
-    #[expect(clippy::cast_precision_loss, reason = "a head is narrower than 2^52")]
     let scale = (d as f64).powf(-0.5);
     let scores = (grouped.matmul(&k_t)? * scale)?.reshape((b, h, n, m))?;
     let scores = match bias {

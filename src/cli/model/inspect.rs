@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 use vlad_actors::policy::xr0::error::Xr0Error;
-use vlad_actors::policy::xr0::{Devices, Xr0Policy, manifest};
+use vlad_actors::policy::xr0::{Xr0Policy, manifest};
 use vlad_wire::manifest::Manifest;
 use vlad_xr0::inspect::{Inspection, inspect};
 
@@ -65,8 +65,8 @@ fn look(dir: &Path) -> Document {
         Ok(None) => (None, Vec::new()),
         // What holds between manifest and checkpoint is the daemon's own check.
         Ok(Some(manifest)) => {
-            let opened = Xr0Policy::open(dir, &[], Devices::default());
-            (Some(manifest), opened.err().map_or_else(Vec::new, faults))
+            let fits = Xr0Policy::check(dir, &[]);
+            (Some(manifest), fits.err().map_or_else(Vec::new, faults))
         }
         Err(error) => (None, faults(error)),
     };

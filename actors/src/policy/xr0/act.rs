@@ -5,6 +5,7 @@ use vlad_motion::policy::{Act, ActRequest, ActRows, PolicyError};
 use vlad_wire::manifest::SlotLabel;
 use vlad_wire::msg::think::Digest;
 use vlad_xr0::checkpoint::Checkpoint;
+use vlad_xr0::checkpoint::digest::hex;
 use vlad_xr0::context::{Context, KvLayer};
 use vlad_xr0::device::DeviceName;
 use vlad_xr0::error::Error;
@@ -13,7 +14,6 @@ use vlad_xr0::normaliser::Normaliser;
 use vlad_xr0::trace::Blind;
 
 use super::error::Xr0Error;
-use super::manifest::hex;
 use super::pool::Pool;
 use super::thought::{Form, Layer, Thought};
 

@@ -11,6 +11,7 @@ use vlad_wire::manifest::{ActionRepresentation, CellShape, Manifest, Profile};
 use vlad_wire::msg::think::Digest;
 use vlad_wire::robot_type::RobotType;
 use vlad_xr0::checkpoint::Checkpoint;
+use vlad_xr0::checkpoint::digest::hex;
 use vlad_xr0::error::Error;
 use vlad_xr0::prompt::check;
 
@@ -258,14 +259,6 @@ fn pin_fault(field: &str, pinned: &str, digest: &[u8]) -> Option<String> {
     let found = hex(digest);
     let same = pinned.eq_ignore_ascii_case(&found);
     (!same).then(|| format!("{field}: {pinned} here, but the files have {found}"))
-}
-
-/// Writes a digest as people read it.
-pub(super) fn hex(digest: &[u8]) -> String {
-    let nibbles = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    nibbles
-        .filter_map(|nibble| char::from_digit(u32::from(nibble), 16))
-        .collect()
 }
 
 /// The digests of a checkpoint, as they stand in messages: of the model and of the normaliser.

@@ -60,8 +60,8 @@ impl Policy for ScriptedPolicy {
         PolicyLabel {
             name: self.name.clone(),
             note: Note::cleaned("reads the scene's object poses; not a network"),
-            model_hash: self.model_hash(),
-            normaliser_hash: self.normaliser_hash(),
+            model_hash: model_hash(),
+            normaliser_hash: Digest::from(Sha256::digest(b"none").to_vec()),
         }
     }
 
@@ -71,14 +71,6 @@ impl Policy for ScriptedPolicy {
             guidance: false,
             batch_max: 8,
         }
-    }
-
-    fn model_hash(&self) -> Digest {
-        model_hash()
-    }
-
-    fn normaliser_hash(&self) -> Digest {
-        Digest::from(Sha256::digest(b"none").to_vec())
     }
 
     fn open_think(&self) -> Result<Box<dyn Think>, PolicyError> {

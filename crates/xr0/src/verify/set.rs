@@ -1,7 +1,6 @@
 //! The files of a set: checked against the manifest, then read.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
@@ -12,15 +11,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::read::{self, Unreadable};
+use crate::checkpoint::digest::hex;
+use crate::checkpoint::read;
+use crate::checkpoint::shard::Shard;
 use crate::error::{Error, Fault, Result};
 
 use super::array::Array;
 
 /// Most bytes of a JSON file; a set for the full network has less than one hundredth of it.
 const JSON_BYTES_MAX: u64 = 256 << 20;
-/// Most bytes of the header of a safetensors file, as the format's own crate has it.
-const HEADER_BYTES_MAX: u64 = 100_000_000;
 /// Bytes hashed at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -121,12 +120,6 @@ struct Listed {
     sha256: String,
     #[serde(default)]
     tensors: Option<BTreeMap<String, (String, Vec<usize>)>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct HeaderEntry {
-    dtype: String,
-    shape: Vec<usize>,
 }
 
 impl Set {
@@ -315,7 +308,11 @@ fn check(dir: &Path, file: &str, listed: &Listed) -> std::result::Result<(), Fau
     let Some(tensors) = &listed.tensors else {
         return Ok(());
     };
-    let header = read_header(&dir.join(file)).map_err(fault)?;
+    let mut faults = Vec::new();
+    let shard = Shard::open(dir, file, &mut faults);
+    let Some(header) = shard.and_then(|shard| shard.tensors) else {
+        return Err(fault(faults.join("; ")));
+    };
     for (name, (dtype, shape)) in tensors {
         match header.get(name) {
             None => {
@@ -323,13 +320,11 @@ fn check(dir: &Path, file: &str, listed: &Listed) -> std::result::Result<(), Fau
                     "lacks tensor {name}, which manifest.json lists"
                 )));
             }
-            Some(entry) if entry.dtype != *dtype || entry.shape != *shape => {
-                let HeaderEntry {
-                    dtype: has,
-                    shape: axes,
-                } = entry;
-                let problem =
-                    format!("{name} is {has} {axes:?}, manifest.json says {dtype} {shape:?}");
+            Some(stored) if stored.dtype.to_string() != *dtype || stored.shape != *shape => {
+                let problem = format!(
+                    "{name} is {} {:?}, manifest.json says {dtype} {shape:?}",
+                    stored.dtype, stored.shape
+                );
                 return Err(fault(problem));
             }
             Some(_) => {}
@@ -347,36 +342,7 @@ fn sha256(file: &mut File) -> std::io::Result<String> {
             n => hash.update(&chunk[..n]),
         }
     }
-    Ok(hash
-        .finalize()
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        }))
-}
-
-/// Reads the header of a safetensors file, not its numbers: a shard may have gigabytes.
-fn read_header(path: &Path) -> std::result::Result<BTreeMap<String, HeaderEntry>, String> {
-    let system = |error: std::io::Error| format!("the header cannot be read: {error}");
-    let (mut file, _) = read::open(path).map_err(Unreadable::problem)?;
-    let mut length = [0; 8];
-    file.read_exact(&mut length).map_err(system)?;
-    let length = u64::from_le_bytes(length);
-    if HEADER_BYTES_MAX < length {
-        return Err(format!("the header claims {length} bytes"));
-    }
-    let mut header = vec![0; length as usize];
-    file.read_exact(&mut header).map_err(system)?;
-    let mut header: BTreeMap<String, Value> = serde_json::from_slice(&header)
-        .map_err(|error| format!("the header is no JSON: {error}"))?;
-    header.remove("__metadata__");
-    let entries = header.into_iter().map(|(name, entry)| {
-        let entry = HeaderEntry::deserialize(entry).map_err(|error| format!("{name}: {error}"))?;
-        Ok((name, entry))
-    });
-    entries.collect()
+    Ok(hex(&hash.finalize()))
 }
 
 fn read_json<T: DeserializeOwned>(dir: &Path, file: &str) -> std::result::Result<T, Fault> {

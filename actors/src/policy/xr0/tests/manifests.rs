@@ -220,7 +220,7 @@ fn cells_with_the_same_mismatch_name_it_once() {
 fn pinned_hashes_are_compared_with_the_files() {
     let tiny = Tiny::new(1);
     let policy = tiny.open().unwrap();
-    let right = manifest::hex(&policy.model_hash());
+    let right = vlad_xr0::checkpoint::digest::hex(&policy.model_hash());
     tiny.edit(
         "flow = true",
         &format!("flow = true\nmodel_sha256 = \"{right}\""),
