@@ -1,9 +1,30 @@
 //! The manifest, `vlad.toml` beside a checkpoint: what it can do and how to feed it.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`faults`] | what can be wrong with a manifest, or between it and a cell |
+//! | [`gripper`] | what a gripper's number means, and what it commands |
+//! | [`image`] | what is done to a camera's image before the network's own preprocessing |
+//! | [`instruction`] | how a sentence is written into the prompt |
+//!
+//! What a manifest does not say is unknown, never guessed: a released checkpoint whose views nobody
+//! published has none, and drives no cell until a `vlad.toml` names them.
 
 use serde::{Deserialize, Serialize};
 
-use crate::robot_type::{HORIZON_MAX, RobotType, SlotError, SlotMap, WIDTH_MAX};
+use crate::robot_type::RobotType;
 use crate::text::{Name, Note};
+
+use gripper::Gripper;
+use image::ImageStep;
+use instruction::InstructionRule;
+
+pub mod faults;
+pub mod gripper;
+pub mod image;
+pub mod instruction;
+#[cfg(test)]
+mod tests;
 
 /// The two kinds of action expert (reference §6.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +45,7 @@ pub enum ActionRepresentation {
     JointDelta,
     /// Tool poses in the observation's tool frame.
     EefDelta,
-    /// Differences from row to row.
+    /// Differences from row to row, in the units of the action layout.
     StepDelta,
 }
 
@@ -40,14 +61,32 @@ pub struct SlotLabel {
     pub unit: Name,
 }
 
-/// Which camera is which image of the prompt.
+/// One number of a state or of an action that is no joint of a cell's robot (reference §7.7).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quantity {
+    /// Which slot.
+    pub slot: usize,
+    /// What stands there, such as `eef_x`.
+    pub name: Name,
+    /// Its unit, such as `m`; `one` for a bare number.
+    pub unit: Name,
+}
+
+/// Which camera is which image of the prompt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ViewLabel {
     /// The cell's view.
     pub view: Name,
     /// Its label in the prompt, such as `Ego View`.
     pub label: Note,
+    /// Most image tokens that it may take; without it the images' common limits alone hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_max: Option<u32>,
+    /// What is done to the camera's image first, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<ImageStep>,
 }
 
 /// A golden self-test that travels with the checkpoint.
@@ -60,6 +99,16 @@ pub struct SelfTest {
     pub sha256: String,
 }
 
+/// Where a checkpoint was published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Publication {
+    /// Repository on the hub, `organisation/name`.
+    pub repository: String,
+    /// Commit, 40 hexadecimal digits.
+    pub revision: String,
+}
+
 /// The manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +117,8 @@ pub struct Manifest {
     pub name: Name,
     /// What a person must know about it.
     pub note: Note,
+    /// Where it was published.
+    pub published: Option<Publication>,
     /// Kind of action expert.
     pub profile: Profile,
     /// Actions before itself that an action attends to (profile B).
@@ -78,17 +129,35 @@ pub struct Manifest {
     #[serde(default)]
     pub rope_inv_freq_bf16: bool,
     /// Length of a tick, milliseconds.
-    pub dt_ms: f64,
+    pub dt_ms: Option<f64>,
     /// Shape by robot type.
     pub robot_types: Vec<RobotType>,
     /// What a row means.
-    pub action_representation: ActionRepresentation,
-    /// Slots in use.
+    pub action_representation: Option<ActionRepresentation>,
+    /// Slots in use where state and actions are joints of a cell's robot.
+    #[serde(default)]
     pub slots: Vec<SlotLabel>,
+    /// The state's numbers where they are none; the other slots are 0.
+    #[serde(default)]
+    pub state: Vec<Quantity>,
+    /// The actions' numbers likewise; the other slots mean nothing.
+    #[serde(default)]
+    pub actions: Vec<Quantity>,
+    /// Grippers among the actions.
+    #[serde(default)]
+    pub grippers: Vec<Gripper>,
     /// Views in the prompt's order.
+    #[serde(default)]
     pub views: Vec<ViewLabel>,
-    /// Most pixels of an image after preprocessing.
-    pub image_pixels_max: u32,
+    /// How a task's sentence is written into the prompt.
+    #[serde(default)]
+    pub instruction: InstructionRule,
+    /// Fewest pixels of an image after preprocessing; without it the checkpoint's own limit.
+    pub image_pixels_min: Option<u32>,
+    /// Most pixels of an image after preprocessing; likewise.
+    pub image_pixels_max: Option<u32>,
+    /// Actions of a chunk that are executed before the next one is asked for (reference §10).
+    pub replan_steps: Option<u16>,
     /// Longest clean prefix that it was trained with; 0 for profile A.
     #[serde(default)]
     pub prefix_trained_max: u16,
@@ -119,245 +188,16 @@ pub struct CellShape {
     pub dt_ms: f64,
 }
 
-/// One thing that is wrong with a manifest, or between it and a cell.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum ManifestFault {
-    /// A field outside its range.
-    #[error("{field}: {problem}")]
-    Field {
-        /// The field.
-        field: &'static str,
-        /// What is wrong.
-        problem: String,
-    },
-    /// Two slots collide, or one lies outside.
-    #[error("slots: {0}")]
-    Slots(#[from] SlotError),
-    /// The checkpoint does not know the cell's robot type.
-    #[error("robot_types: the cell's robot type {0} is not among them")]
-    RobotType(Name),
-    /// The checkpoint needs a view that the cell lacks.
-    #[error("views: the cell has no camera {0}")]
-    View(Name),
-    /// A joint that one side has and the other lacks, or has elsewhere.
-    #[error("slots: slot {slot} is {manifest} here and {cell} in the cell")]
-    Joint {
-        /// The slot.
-        slot: usize,
-        /// Joint and unit in the manifest.
-        manifest: String,
-        /// Joint and unit in the cell.
-        cell: String,
-    },
-    /// Different tick lengths.
-    #[error("dt_ms: {manifest} here and {cell} in the cell")]
-    Dt {
-        /// The manifest's.
-        manifest: f64,
-        /// The cell's.
-        cell: f64,
-    },
-}
-
 impl Manifest {
-    /// Lists everything that is wrong with the manifest by itself.
-    pub fn faults(&self) -> Vec<ManifestFault> {
-        let mut faults = Vec::new();
-        let mut demand = |holds: bool, field: &'static str, problem: &str| {
-            if !holds {
-                faults.push(ManifestFault::Field {
-                    field,
-                    problem: problem.to_owned(),
-                });
+    /// The slots of an action that mean something, as far as the manifest names them.
+    pub fn action_slots(&self) -> Vec<usize> {
+        let joints = self.slots.iter().map(|label| label.slot);
+        let quantities = self.actions.iter().map(|quantity| quantity.slot);
+        match self.action_representation {
+            Some(ActionRepresentation::JointAbsolute | ActionRepresentation::JointDelta) => {
+                joints.collect()
             }
-        };
-        demand(
-            1.0 <= self.dt_ms && self.dt_ms <= 1000.0,
-            "dt_ms",
-            "must lie between 1 and 1000",
-        );
-        demand(
-            !self.robot_types.is_empty(),
-            "robot_types",
-            "must not be empty",
-        );
-        demand(!self.views.is_empty(), "views", "must not be empty");
-        let shape_fits = |t: &RobotType| {
-            (1..=WIDTH_MAX).contains(&t.width) && (1..=HORIZON_MAX).contains(&t.horizon)
-        };
-        demand(
-            self.robot_types.iter().all(shape_fits),
-            "robot_types",
-            "has a shape out of bounds",
-        );
-        let asynchronous = self.profile == Profile::B;
-        demand(
-            asynchronous || self.prefix_trained_max == 0,
-            "prefix_trained_max",
-            "must be 0: profile A was trained synchronously",
-        );
-        demand(
-            asynchronous == (self.local_window.is_some() && self.position_gap.is_some()),
-            "profile",
-            "B needs local_window and position_gap, A has neither",
-        );
-        demand(!self.vjp || self.flow, "vjp", "needs a flow");
-        let is_digest = |text: &Option<String>| {
-            text.as_ref()
-                .is_none_or(|t| t.len() == 64 && t.chars().all(|c| c.is_ascii_hexdigit()))
-        };
-        demand(
-            is_digest(&self.model_sha256),
-            "model_sha256",
-            "must be 64 hexadecimal digits",
-        );
-        demand(
-            is_digest(&self.normaliser_sha256),
-            "normaliser_sha256",
-            "must be 64 hexadecimal digits",
-        );
-        let used: Vec<_> = self.slots.iter().map(|label| label.slot).collect();
-        let width = self
-            .robot_types
-            .iter()
-            .map(|t| t.width)
-            .min()
-            .unwrap_or(WIDTH_MAX);
-        if let Err(fault) = SlotMap::new(width, used) {
-            faults.push(fault.into());
+            _ => quantities.collect(),
         }
-        faults
-    }
-
-    /// Lists everything that keeps this checkpoint from driving `cell`.
-    pub fn mismatches(&self, cell: &CellShape) -> Vec<ManifestFault> {
-        let mut faults = Vec::new();
-        if !self.robot_types.contains(&cell.robot_type) {
-            faults.push(ManifestFault::RobotType(cell.robot_type.name.clone()));
-        }
-        for label in &self.views {
-            if !cell.views.contains(&label.view) {
-                faults.push(ManifestFault::View(label.view.clone()));
-            }
-        }
-        for slot in 0..cell.robot_type.width {
-            let find = |labels: &[SlotLabel]| {
-                let label = labels.iter().find(|label| label.slot == slot);
-                label.map_or("unused".to_owned(), |l| {
-                    format!("{} in {}", l.joint, l.unit)
-                })
-            };
-            let (manifest, cell) = (find(&self.slots), find(&cell.slots));
-            if manifest != cell {
-                faults.push(ManifestFault::Joint {
-                    slot,
-                    manifest,
-                    cell,
-                });
-            }
-        }
-        if 0.01 < (self.dt_ms - cell.dt_ms).abs() {
-            faults.push(ManifestFault::Dt {
-                manifest: self.dt_ms,
-                cell: cell.dt_ms,
-            });
-        }
-        faults
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(text: &str) -> Name {
-        Name::new(text).unwrap()
-    }
-
-    fn label(slot: usize, joint: &str, unit: &str) -> SlotLabel {
-        SlotLabel {
-            slot,
-            joint: name(joint),
-            unit: name(unit),
-        }
-    }
-
-    fn manifest() -> Manifest {
-        Manifest {
-            name: name("tiny"),
-            note: Note::new("untrained").unwrap(),
-            profile: Profile::A,
-            local_window: None,
-            position_gap: None,
-            rope_inv_freq_bf16: false,
-            dt_ms: 33.333,
-            robot_types: vec![RobotType {
-                name: name("dual_arm"),
-                width: 8,
-                horizon: 30,
-            }],
-            action_representation: ActionRepresentation::JointAbsolute,
-            slots: vec![label(6, "gripper", "m"), label(7, "joint_1", "rad")],
-            views: vec![ViewLabel {
-                view: name("ego"),
-                label: Note::new("Ego View").unwrap(),
-            }],
-            image_pixels_max: 90_000,
-            prefix_trained_max: 0,
-            flow: true,
-            vjp: false,
-            model_sha256: None,
-            normaliser_sha256: None,
-            self_test: None,
-        }
-    }
-
-    fn cell() -> CellShape {
-        let manifest = manifest();
-        CellShape {
-            robot_type: manifest.robot_types[0].clone(),
-            slots: manifest.slots,
-            views: vec![name("wrist"), name("ego")],
-            dt_ms: 33.333,
-        }
-    }
-
-    #[test]
-    fn a_good_pair_has_no_fault() {
-        assert_eq!(manifest().faults(), []);
-        assert_eq!(manifest().mismatches(&cell()), []);
-    }
-
-    #[test]
-    fn all_faults_are_listed_at_once() {
-        let bad = Manifest {
-            dt_ms: f64::NAN,
-            prefix_trained_max: 6,
-            vjp: true,
-            flow: false,
-            model_sha256: Some("xyz".to_owned()),
-            slots: vec![label(1, "a", "rad"), label(1, "b", "rad")],
-            ..manifest()
-        };
-        let text: Vec<_> = bad.faults().iter().map(ToString::to_string).collect();
-        assert_eq!(text.len(), 5, "{text:?}");
-        assert!(text.iter().any(|t| t.starts_with("dt_ms")));
-        assert!(text.contains(&"slots: slot 1 is used twice".to_owned()));
-    }
-
-    #[test]
-    fn all_mismatches_are_listed_at_once() {
-        let other = CellShape {
-            robot_type: RobotType {
-                horizon: 10,
-                ..cell().robot_type
-            },
-            slots: vec![label(6, "gripper", "rad")],
-            views: vec![],
-            dt_ms: 20.0,
-        };
-        let faults = manifest().mismatches(&other);
-        assert_eq!(faults.len(), 5, "{faults:?}");
-        assert!(faults.contains(&ManifestFault::View(name("ego"))));
     }
 }

@@ -10,6 +10,9 @@ use crate::id::{CellId, ChunkId, Epoch, TaskId, Tick, View};
 use crate::robot_type::{HORIZON_MAX, WIDTH_MAX};
 use crate::text::Name;
 
+/// Most sizes of a part's shape.
+const SIZES_MAX: usize = 8;
+
 /// SHA-256 of a checkpoint, of its normaliser or of a configuration.
 pub type Digest = ByteBuf;
 
@@ -62,10 +65,13 @@ pub struct ContextHead {
     pub n_parts: u16,
     /// Checkpoint that computed it.
     pub model_hash: Digest,
-    /// When the prefill began and ended.
+    /// Which thinking it came out of, the same number in each part: so that parts of two brains
+    /// that answer one request are never mixed.
+    pub thinking: u64,
+    /// When the brain began.
     pub thought_from_ns: u64,
-    /// See `thought_from_ns`.
-    pub thought_until_ns: u64,
+    /// When the head was published: the prompt is known, the parts are still to be computed.
+    pub prepared_at_ns: u64,
 }
 
 /// Number types of a context part.
@@ -76,6 +82,9 @@ pub enum DType {
     F32,
     /// bfloat16.
     Bf16,
+    /// Signed bytes of a shape `[a, b, s, d]`, then one 32-bit float for each of the `a·b·d`
+    /// channels: a number is its byte times its channel's float.
+    Int8,
     /// Bytes without a number type, such as the plan of `scripted`.
     Bytes,
 }
@@ -86,7 +95,7 @@ impl DType {
         match self {
             Self::F32 => 4,
             Self::Bf16 => 2,
-            Self::Bytes => 1,
+            Self::Int8 | Self::Bytes => 1,
         }
     }
 }
@@ -104,15 +113,49 @@ pub struct PartHead {
     pub dtype: DType,
     /// Shape, outermost first.
     pub shape: Vec<u32>,
+    /// Which thinking it came out of: see [`ContextHead::thinking`].
+    pub thinking: u64,
+    /// When it was ready.
+    pub ready_at_ns: u64,
 }
 
 impl PartHead {
-    /// Bytes that the shape asks for; `None` if that overflows.
+    /// Bytes that number type and shape ask for; `None` if that overflows, or for 8-bit numbers of
+    /// a shape without channels.
     pub fn n_bytes(&self) -> Option<usize> {
-        self.shape.iter().try_fold(self.dtype.size(), |bytes, dim| {
-            bytes.checked_mul(usize::try_from(*dim).ok()?)
-        })
+        let sizes = self.shape.iter().map(|size| usize::try_from(*size).ok());
+        let sizes = sizes.collect::<Option<Vec<_>>>()?;
+        let product = |first: usize, sizes: &[usize]| {
+            let mut sizes = sizes.iter();
+            sizes.try_fold(first, |bytes, size| bytes.checked_mul(*size))
+        };
+        let numbers = product(self.dtype.size(), &sizes)?;
+        if self.dtype != DType::Int8 {
+            return Some(numbers);
+        }
+        let [a, b, _, d] = sizes.as_slice() else {
+            return None;
+        };
+        numbers.checked_add(product(DType::F32.size(), &[*a, *b, *d])?)
     }
+}
+
+/// Where a part's numbers are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartData {
+    /// Here: row-major elements, little endian.
+    Bytes(Bytes),
+    /// In the memory of the process that computed them: no other can use it.
+    Handle(Handle),
+}
+
+/// A place on the shelf of one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Handle {
+    /// The shelf: differs from process to process and from start to start.
+    pub shelf: u64,
+    /// The place.
+    pub key: u64,
 }
 
 /// A named tensor of a context.
@@ -120,8 +163,48 @@ impl PartHead {
 pub struct ContextPart {
     /// What it is.
     pub head: PartHead,
-    /// Row-major elements, little endian.
-    pub data: Bytes,
+    /// Its numbers.
+    pub data: PartData,
+}
+
+impl ContextPart {
+    /// Bytes of the checksum that follows a message's raw bytes.
+    pub const SEAL: usize = 4;
+
+    /// Gives the small part of a message whose raw bytes are written in place: as many as
+    /// [`PartHead::n_bytes`] says, then [`ContextPart::SEAL`] that [`ContextPart::seal`] fills.
+    ///
+    /// # Errors
+    /// [`CodecError::Unwritable`] if the head cannot be written.
+    pub fn small(head: &PartHead) -> Result<Bytes, CodecError> {
+        encode(&ContextWire::Part(head.clone(), None))
+    }
+
+    /// Writes the CRC32C of `small` and of all bytes before it into the last bytes of `raw`.
+    ///
+    /// # Errors
+    /// [`CodecError::Inconsistent`] for less bytes than the checksum has.
+    pub fn seal(small: &[u8], raw: &mut [u8]) -> Result<(), CodecError> {
+        let (data, seal) = raw.split_last_chunk_mut().ok_or(UNSEALED)?;
+        *seal = checksum(small, data);
+        Ok(())
+    }
+}
+
+/// CRC32C of a message's small part and its raw bytes, little endian.
+fn checksum(small: &[u8], raw: &[u8]) -> [u8; ContextPart::SEAL] {
+    crc32c::crc32c_append(crc32c::crc32c(small), raw).to_le_bytes()
+}
+
+const UNSEALED: CodecError = CodecError::Inconsistent("the context has no checksum");
+
+/// Takes the checksum off a packet's raw bytes.
+fn unsealed(packet: &Packet) -> Result<Bytes, CodecError> {
+    let (data, seal) = packet.raw.split_last_chunk().ok_or(UNSEALED)?;
+    if *seal != checksum(&packet.head, data) {
+        return Err(CodecError::Inconsistent("the context's checksum is wrong"));
+    }
+    Ok(packet.raw.slice(..data.len()))
 }
 
 /// One message of a context: its head, then its parts in any order.
@@ -141,27 +224,38 @@ impl Context {
 #[derive(Serialize, Deserialize)]
 enum ContextWire {
     Head(Box<ContextHead>),
-    Part(PartHead),
+    /// With a handle where no bytes follow.
+    Part(PartHead, Option<Handle>),
 }
 
 impl Body for Context {
     const HEAD_MAX: usize = 32 * 1024;
     const RAW_MAX: usize = 16 * 1024 * 1024;
 
+    /// The raw part is a part's bytes, if they are not in this process, then the CRC32C of head and
+    /// bytes.
     fn pack(&self) -> Result<Packet, CodecError> {
-        Ok(match self {
-            Self::Head(head) => Packet {
-                head: encode(&ContextWire::Head(head.clone()))?,
-                raw: Bytes::new(),
+        let (small, data): (Bytes, &[u8]) = match self {
+            Self::Head(head) => (encode(&ContextWire::Head(head.clone()))?, &[]),
+            Self::Part(ContextPart { head, data }) => match data {
+                PartData::Bytes(bytes) => (ContextPart::small(head)?, bytes),
+                PartData::Handle(handle) => {
+                    let part = ContextWire::Part(head.clone(), Some(*handle));
+                    (encode(&part)?, &[])
+                }
             },
-            Self::Part(part) => Packet {
-                head: encode(&ContextWire::Part(part.head.clone()))?,
-                raw: part.data.clone(),
-            },
+        };
+        let mut raw = BytesMut::with_capacity(data.len() + ContextPart::SEAL);
+        raw.extend_from_slice(data);
+        raw.extend_from_slice(&checksum(&small, data));
+        Ok(Packet {
+            head: small,
+            raw: raw.freeze(),
         })
     }
 
     fn unpack_parts(packet: Packet) -> Result<Self, CodecError> {
+        let data = unsealed(&packet)?;
         match decode(&packet.head, Self::HEAD_MAX)? {
             ContextWire::Head(head) => {
                 if Self::PARTS_MAX < head.n_parts
@@ -170,21 +264,24 @@ impl Body for Context {
                 {
                     return Err(CodecError::Inconsistent("too many parts, slots or views"));
                 }
-                if !packet.raw.is_empty() {
+                if !data.is_empty() {
                     return Err(CodecError::Inconsistent("a context head has no raw bytes"));
                 }
                 Ok(Self::Head(head))
             }
-            ContextWire::Part(head) => {
-                if head.n_bytes() != Some(packet.raw.len()) {
+            ContextWire::Part(head, handle) => {
+                if Self::PARTS_MAX <= head.index || SIZES_MAX < head.shape.len() {
+                    return Err(CodecError::Inconsistent("too many parts or sizes"));
+                }
+                let n_bytes = head.n_bytes();
+                let expected = handle.map_or(n_bytes, |_| n_bytes.and(Some(0)));
+                if expected != Some(data.len()) {
                     return Err(CodecError::Inconsistent(
                         "the part's bytes do not fit its shape",
                     ));
                 }
-                Ok(Self::Part(ContextPart {
-                    head,
-                    data: packet.raw,
-                }))
+                let data = handle.map_or(PartData::Bytes(data), PartData::Handle);
+                Ok(Self::Part(ContextPart { head, data }))
             }
         }
     }

@@ -179,8 +179,8 @@ fn a_list_that_claims_to_be_huge_is_refused_at_once() {
 fn an_empty_message_and_its_neighbours_have_their_own_errors() {
     assert!(matches!(decode::<u64>(&[], 9), Err(CodecError::Empty)));
     assert!(matches!(
-        decode::<u64>(&[2, 1], 9),
-        Err(CodecError::Version { got: 2 })
+        decode::<u64>(&[VERSION + 1, 1], 9),
+        Err(CodecError::Version { got }) if got == VERSION + 1
     ));
     assert!(matches!(
         decode::<u64>(&[VERSION], 9),

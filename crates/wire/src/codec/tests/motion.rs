@@ -5,8 +5,8 @@ use proptest::strategy::ValueTree;
 use super::*;
 use crate::msg::execute::{Accepted, Executed, ExecutedTicks, GuardCounters, GuardState, Source};
 use crate::msg::think::{
-    Chunk, ChunkHead, Context, ContextHead, ContextPart, DType, PartHead, Start, Strategy as Meets,
-    ThinkRequest,
+    Chunk, ChunkHead, Context, ContextHead, ContextPart, DType, Handle, PartData, PartHead, Start,
+    Strategy as Meets, ThinkRequest,
 };
 
 fn request() -> impl Strategy<Value = ThinkRequest> {
@@ -24,7 +24,7 @@ fn request() -> impl Strategy<Value = ThinkRequest> {
 fn context_head() -> impl Strategy<Value = Context> {
     (
         request(),
-        any::<(u64, i64, u64, u32, u32, u64, u64)>(),
+        any::<(u64, i64, u64, u32, u32, u64, u64, u64)>(),
         captures(),
         prop::collection::vec(single(), 0..=64),
         prop::collection::vec(any::<u8>(), 0..200),
@@ -44,26 +44,36 @@ fn context_head() -> impl Strategy<Value = Context> {
                     n_tokens: plain.4,
                     n_parts,
                     model_hash,
+                    thinking: plain.7,
                     thought_from_ns: plain.5,
-                    thought_until_ns: plain.6,
+                    prepared_at_ns: plain.6,
                 }))
             },
         )
 }
 
+/// By bytes and by handle; 8-bit numbers have channels.
 fn context_part() -> impl Strategy<Value = Context> {
-    let dtype = prop::sample::select(vec![DType::F32, DType::Bf16, DType::Bytes]);
-    let shape = prop::collection::vec(0_u32..6, 0..4);
-    (any::<(u64, u16, u8)>(), name(), dtype, shape).prop_map(
-        |((request_id, index, fill), name, dtype, shape)| {
+    let dtypes = vec![DType::F32, DType::Bf16, DType::Int8, DType::Bytes];
+    let dtype = prop::sample::select(dtypes);
+    let shape = prop::collection::vec(0_u32..4, 4);
+    let handle = prop::option::of(any::<(u64, u64)>());
+    let plain = any::<(u64, u8, u64, u64)>();
+    (plain, 0..Context::PARTS_MAX, name(), dtype, shape, handle).prop_map(
+        |((request_id, fill, thinking, ready_at_ns), index, name, dtype, shape, handle)| {
             let head = PartHead {
                 request_id,
                 index,
                 name,
                 dtype,
                 shape,
+                thinking,
+                ready_at_ns,
             };
-            let data = vec![fill; head.n_bytes().unwrap()].into();
+            let data = match handle {
+                Some((shelf, key)) => PartData::Handle(Handle { shelf, key }),
+                None => PartData::Bytes(vec![fill; head.n_bytes().unwrap()].into()),
+            };
             Context::Part(ContextPart { head, data })
         },
     )
@@ -377,20 +387,111 @@ fn a_context_beyond_its_bounds_is_refused() {
         spoil(&mut head);
         assert!(unpack::<Context>(Context::Head(head).pack().unwrap()).is_err());
     }
-    let shape = vec![u32::MAX; 4];
-    let head = PartHead {
+}
+
+fn part_head(dtype: DType, shape: &[u32]) -> PartHead {
+    PartHead {
         request_id: 1,
         index: 0,
         name: Name::new("plan").unwrap(),
-        dtype: DType::F32,
-        shape,
-    };
-    assert_eq!(head.n_bytes(), None);
-    let overflowing = Context::Part(ContextPart {
-        head,
-        data: Bytes::new(),
-    });
-    assert!(unpack::<Context>(overflowing.pack().unwrap()).is_err());
+        dtype,
+        shape: shape.to_vec(),
+        thinking: 1,
+        ready_at_ns: 1,
+    }
+}
+
+fn bytes_of(head: PartHead, n_bytes: usize) -> Context {
+    let data = PartData::Bytes(vec![0; n_bytes].into());
+    Context::Part(ContextPart { head, data })
+}
+
+#[test]
+fn a_part_has_the_bytes_of_its_type_and_shape() {
+    let table: [(DType, &[u32], Option<usize>); 9] = [
+        (DType::F32, &[2, 3], Some(24)),
+        (DType::Bf16, &[2, 3], Some(12)),
+        (DType::Bytes, &[], Some(1)),
+        (
+            DType::Int8,
+            &[2, 3, 5, 7],
+            Some(2 * 3 * 5 * 7 + 2 * 3 * 7 * 4),
+        ),
+        (DType::Int8, &[2, 3, 0, 7], Some(2 * 3 * 7 * 4)),
+        // Without channels there are no scales.
+        (DType::Int8, &[2, 3], None),
+        (DType::Int8, &[2, 3, 5, 7, 1], None),
+        (DType::F32, &[u32::MAX; 4], None),
+        (DType::Int8, &[u32::MAX; 4], None),
+    ];
+    for (dtype, shape, n_bytes) in table {
+        assert_eq!(
+            part_head(dtype, shape).n_bytes(),
+            n_bytes,
+            "{dtype:?} {shape:?}"
+        );
+    }
+}
+
+#[test]
+fn a_part_of_another_length_than_its_shape_is_refused() {
+    for (dtype, shape, n_bytes) in [
+        (DType::Bytes, vec![u32::MAX; 4], 0),
+        (DType::F32, vec![2, 3], 23),
+        (DType::F32, vec![2, 3], 25),
+        // The numbers without their scales.
+        (DType::Int8, vec![2, 3, 5, 7], 2 * 3 * 5 * 7),
+        (DType::Bytes, vec![1; 9], 1),
+    ] {
+        let bad = bytes_of(part_head(dtype, &shape), n_bytes);
+        let error = unpack::<Context>(bad.pack().unwrap()).unwrap_err();
+        assert!(matches!(error, CodecError::Inconsistent(_)), "{error}");
+    }
+    let mut far = part_head(DType::Bytes, &[1]);
+    far.index = Context::PARTS_MAX;
+    assert!(unpack::<Context>(bytes_of(far, 1).pack().unwrap()).is_err());
+}
+
+#[test]
+fn bytes_that_are_written_in_place_are_the_packed_message() {
+    let head = part_head(DType::Bytes, &[3]);
+    let small = ContextPart::small(&head).unwrap();
+    let mut raw = [b"abc".as_slice(), &[0; ContextPart::SEAL]].concat();
+    ContextPart::seal(&small, &mut raw).unwrap();
+    let data = PartData::Bytes(Bytes::from_static(b"abc"));
+    let packed = Context::Part(ContextPart { head, data }).pack().unwrap();
+    assert_eq!((&packed.head, &packed.raw[..]), (&small, raw.as_slice()));
+    assert!(ContextPart::seal(&small, &mut [0; 3]).is_err());
+}
+
+proptest! {
+    /// Whatever a bit meant: a number, a size, the index, the request, the checksum itself.
+    #[test]
+    fn a_context_with_a_flipped_bit_is_refused(
+        context in prop_oneof![context_head(), context_part()],
+        at in any::<prop::sample::Index>(),
+        bit in 0..8_u32,
+    ) {
+        let packet = context.pack().unwrap();
+        let mut bytes = [&packet.head[..], &packet.raw[..]].concat();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        let mut head = Bytes::from(bytes);
+        let raw = head.split_off(packet.head.len());
+        let flipped = Packet { head, raw };
+        prop_assert!(unpack::<Context>(flipped).is_err());
+    }
+
+    /// The bytes of one part behind the head of another, as a mixed-up buffer would have them.
+    #[test]
+    fn bytes_behind_the_head_of_another_part_are_refused(one in context_part(), index in 0..8_u16) {
+        let Context::Part(mut other) = one.clone() else { unreachable!() };
+        prop_assume!(other.head.index != index);
+        other.head.index = index;
+        let (one, other) = (one.pack().unwrap(), Context::Part(other).pack().unwrap());
+        let mixed = Packet { head: other.head, raw: one.raw };
+        prop_assert!(unpack::<Context>(mixed).is_err());
+    }
 }
 
 #[test]
