@@ -7,6 +7,7 @@ use vlad_wire::codec::Packet;
 use vlad_wire::id::{CellId, Role};
 use vlad_wire::stream::{Command, Lane, Row, Stream, token_key, token_keys};
 
+use crate::buffer::Buffers;
 use crate::command::{Client, Server};
 use crate::config::ZenohConfig;
 use crate::counters::{Counters, StreamCounters};
@@ -155,6 +156,14 @@ impl Bus {
             .link
             .watch_tokens(&token_keys(cell), Arc::clone(&slot))?;
         Ok(AliveWatch::new(feed, slot))
+    }
+
+    /// Gives out buffers for the raw bytes of large bodies, to be filled in place: in memory that is
+    /// shared with the processes of this host where the session has some, else of the heap.
+    ///
+    /// For parts of contexts; a body that was filled elsewhere travels as well, copied.
+    pub fn buffers(&self) -> Buffers {
+        self.link.buffers()
     }
 
     /// Gives the counters of every row of the table, by the row's key.

@@ -19,6 +19,10 @@ pub struct ZenohConfig {
     pub listen: Vec<String>,
     /// Endpoints to call, in the same form; calls are repeated until somebody answers.
     pub connect: Vec<String>,
+    /// Mebibytes of memory that are shared with the processes of this host, for large bodies that
+    /// are filled in place; 0 shares none, and takes none from others. The same on both sides: who
+    /// cannot lock as much into memory shares none.
+    pub shared_memory_mib: u16,
 }
 
 /// The links of one endpoint: what zenoh is told.
@@ -165,8 +169,8 @@ mod tests {
             long.as_str(),
         ] {
             let config = ZenohConfig {
-                listen: Vec::new(),
                 connect: vec![bad.to_owned()],
+                ..ZenohConfig::default()
             };
             let error = config.check().unwrap_err().to_string();
             assert!(error.contains(bad), "{error}");

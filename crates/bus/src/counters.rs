@@ -14,10 +14,14 @@ pub struct StreamCounters {
     pub malformed: u64,
     /// Of these, dropped for newer ones before they were read.
     pub overwritten: u64,
+    /// Of those received, in memory that is shared with their publisher; the others were copied.
+    pub received_shared: u64,
     /// Samples, asks and answers that were handed to the link.
     pub put: u64,
     /// Samples, asks and answers that could not be packed or handed over.
     pub put_failed: u64,
+    /// Of those put, in shared memory; a reader that cannot map it is sent a copy.
+    pub put_shared: u64,
 }
 
 /// The live counters of one row.
@@ -26,8 +30,10 @@ pub(crate) struct RowCounters {
     received: AtomicU64,
     malformed: AtomicU64,
     overwritten: AtomicU64,
+    received_shared: AtomicU64,
     put: AtomicU64,
     put_failed: AtomicU64,
+    put_shared: AtomicU64,
 }
 
 impl RowCounters {
@@ -48,13 +54,23 @@ impl RowCounters {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn count_received_shared(&self) {
+        self.received_shared.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_put_shared(&self) {
+        self.put_shared.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn read(&self) -> StreamCounters {
         StreamCounters {
             received: self.received.load(Ordering::Relaxed),
             malformed: self.malformed.load(Ordering::Relaxed),
             overwritten: self.overwritten.load(Ordering::Relaxed),
+            received_shared: self.received_shared.load(Ordering::Relaxed),
             put: self.put.load(Ordering::Relaxed),
             put_failed: self.put_failed.load(Ordering::Relaxed),
+            put_shared: self.put_shared.load(Ordering::Relaxed),
         }
     }
 }

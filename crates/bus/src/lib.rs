@@ -8,6 +8,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`bus`] | [`bus::Bus`]: opens a link, gives out everything below |
+//! | [`buffer`] | large raw bytes, filled in place and shared with the processes of this host |
 //! | [`config`] | endpoints of the zenoh link, and which of them are refused |
 //! | [`publisher`], [`subscriber`] | one stream, typed |
 //! | [`command`] | queries with answers: [`command::Server`], [`command::Client`] |
@@ -16,6 +17,7 @@
 //! | [`counters`] | what was received, dropped and refused, by row |
 #![forbid(unsafe_code)]
 
+pub mod buffer;
 pub mod bus;
 pub mod command;
 pub mod config;

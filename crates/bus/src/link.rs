@@ -12,6 +12,7 @@ use bytes::Bytes;
 use vlad_wire::codec::{Body, Packet};
 use vlad_wire::stream::{Lane, Row};
 
+use crate::buffer::Buffers;
 use crate::error::BusError;
 use crate::link::promise::Promise;
 use crate::link::slot::{Item, Limits, Slot};
@@ -58,6 +59,11 @@ pub(crate) trait Link: Send + Sync {
         slot: Arc<Slot<TokenChange>>,
     ) -> Result<Box<dyn Feed>, BusError>;
 
+    /// Gives out buffers for raw bytes; of the heap where the link shares no memory.
+    fn buffers(&self) -> Buffers {
+        Buffers::default()
+    }
+
     /// Counts the peers that are connected.
     fn peers(&self) -> usize;
 
@@ -68,7 +74,16 @@ pub(crate) trait Link: Send + Sync {
 /// A publisher of one key.
 pub(crate) trait Put: Send + Sync {
     /// Hands a packet to the link; never blocks for a reader.
-    fn put(&self, packet: Packet) -> Result<(), BusError>;
+    fn put(&self, packet: Packet) -> Result<Handed, BusError>;
+}
+
+/// How a packet was handed to the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handed {
+    /// As bytes.
+    Bytes,
+    /// As a piece of shared memory.
+    Shared,
 }
 
 /// A declaration; dropping it takes the declaration back.
@@ -151,6 +166,10 @@ impl Item for Parcel {
                 attachment: Some(head),
             } => (head.len(), payload.len()),
         }
+    }
+
+    fn is_shared(&self) -> bool {
+        matches!(self, Self::Zenoh { payload, .. } if payload.as_shm().is_some())
     }
 }
 

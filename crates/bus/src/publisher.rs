@@ -3,10 +3,13 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use vlad_wire::codec::Packet;
 use vlad_wire::stream::Stream;
 
 use crate::counters::RowCounters;
-use crate::link::{Put, pack};
+use crate::error::BusError;
+use crate::link::slot::Limits;
+use crate::link::{Handed, Put, pack};
 
 /// Publishes the bodies of one stream, under one key.
 pub struct Publisher<S> {
@@ -30,10 +33,28 @@ impl<S: Stream> Publisher<S> {
     /// counted as `put_failed`. A body that was handed over may still be lost on the way: readers
     /// notice by their row's staleness.
     pub fn put(&self, body: &S::Body) {
-        let sent = pack(body).and_then(|packet| self.put.put(packet));
+        self.hand_over(pack(body));
+    }
+
+    /// Sends a body that its sender packed itself, the raw bytes in place: in a
+    /// [`Buffer`](crate::buffer::Buffer) of [`Bus::buffers`](crate::bus::Bus::buffers), frozen.
+    /// Then nothing is copied here, and where the buffer lies in shared memory neither on the way.
+    ///
+    /// Lengths are checked, the content is not: readers refuse what is no body. Otherwise as
+    /// [`Publisher::put`].
+    pub fn put_packed(&self, packet: Packet) {
+        let limits = Limits::of::<S::Body>();
+        let checked = limits.check((packet.head.len(), packet.raw.len()));
+        self.hand_over(checked.map(|()| packet).map_err(BusError::Codec));
+    }
+
+    fn hand_over(&self, packet: Result<Packet, BusError>) {
+        let sent = packet.and_then(|packet| self.put.put(packet));
         self.counters.count_put(sent.is_ok());
-        if let Err(error) = sent {
-            tracing::debug!(stream = S::ROW.key, %error, "not published");
+        match sent {
+            Ok(Handed::Bytes) => {}
+            Ok(Handed::Shared) => self.counters.count_put_shared(),
+            Err(error) => tracing::debug!(stream = S::ROW.key, %error, "not published"),
         }
     }
 }

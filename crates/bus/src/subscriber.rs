@@ -13,6 +13,7 @@ use crate::link::{Feed, Parcel};
 pub struct Subscriber<S> {
     feed: Box<dyn Feed>,
     slot: Arc<Slot<Parcel>>,
+    malformed: u64,
     stream: PhantomData<fn() -> S>,
 }
 
@@ -21,6 +22,7 @@ impl<S: Stream> Subscriber<S> {
         Self {
             feed,
             slot,
+            malformed: 0,
             stream: PhantomData,
         }
     }
@@ -35,10 +37,16 @@ impl<S: Stream> Subscriber<S> {
                 Ok(body) => return Some(body),
                 Err(error) => {
                     self.slot.counters().count_malformed();
+                    self.malformed += 1;
                     tracing::debug!(stream = S::ROW.key, %error, "dropped a sample");
                 }
             }
         }
         None
+    }
+
+    /// Counts what this reader dropped as no body of the stream; the row's counter has it too.
+    pub fn malformed(&self) -> u64 {
+        self.malformed
     }
 }

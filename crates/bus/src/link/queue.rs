@@ -17,7 +17,7 @@ use zenoh::key_expr::{OwnedKeyExpr, keyexpr};
 use crate::error::{BusError, LinkError};
 use crate::link::promise::{Debt, Expiry, Promise, TimedReply};
 use crate::link::slot::{Item, Slot};
-use crate::link::{Feed, Link, Parcel, Put, Question, TokenChange};
+use crate::link::{Feed, Handed, Link, Parcel, Put, Question, TokenChange};
 
 /// Most messages that are on their way to one reader: ten seconds of the fastest stream.
 const IN_FLIGHT_MAX: usize = 4096;
@@ -333,9 +333,9 @@ struct QueuePut {
 }
 
 impl Put for QueuePut {
-    fn put(&self, packet: Packet) -> Result<(), BusError> {
+    fn put(&self, packet: Packet) -> Result<Handed, BusError> {
         self.shared.put(&self.key, Some(&self.row), &packet);
-        Ok(())
+        Ok(Handed::Bytes)
     }
 }
 

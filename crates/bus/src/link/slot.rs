@@ -19,6 +19,11 @@ const KEYS_MAX: usize = 64;
 pub(crate) trait Item: Send + 'static {
     /// Bytes of the small and of the raw part.
     fn sizes(&self) -> (usize, usize);
+
+    /// Whether it lies in memory that is shared with who sent it.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 /// Bounds of a packet, in bytes.
@@ -81,6 +86,9 @@ impl<T: Item> Slot<T> {
         if self.limits.check(item.sizes()).is_err() {
             self.counters.count_malformed();
             return;
+        }
+        if item.is_shared() {
+            self.counters.count_received_shared();
         }
         let displaced = keep(&mut self.lock(), self.keep, key, item);
         if displaced.is_some() {

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,25 +21,60 @@ use zenoh::query::{ConsolidationMode, Query, Queryable};
 use zenoh::sample::{Sample, SampleKind};
 use zenoh::{Session, Wait};
 
+use crate::buffer::Buffers;
 use crate::config::ZenohConfig;
 use crate::error::{BusError, LinkError};
 use crate::link::promise::{Debt, Promise};
 use crate::link::slot::Slot;
-use crate::link::{Feed, Link, Parcel, Put, Question, Reply, TokenChange};
+use crate::link::zenoh::pool::Pool;
+use crate::link::{Feed, Handed, Link, Parcel, Put, Question, Reply, TokenChange};
 
+pub(crate) mod pool;
 mod session;
 
 /// The link over one zenoh session.
 pub(crate) struct Zenoh {
     session: Session,
+    /// Bytes of the pool; 0 where no memory is shared.
+    pool_bytes: usize,
+    pool: Arc<OnceLock<Buffers>>,
 }
 
 impl Zenoh {
     pub(crate) async fn open(config: &ZenohConfig) -> Result<Self, BusError> {
+        let pool_bytes = pool_bytes(config);
         Ok(Self {
-            session: session::open(config).await?,
+            session: session::open(config, pool_bytes != 0).await?,
+            pool_bytes,
+            pool: Arc::default(),
         })
     }
+}
+
+/// Gives how much memory to share: none inside one process, where bytes go by reference, and none
+/// where as much cannot be locked. Such a process could map no other's pool either, and would lose
+/// every message in it, since a peer that has agreed to share sends nothing else.
+fn pool_bytes(config: &ZenohConfig) -> usize {
+    let n_bytes = usize::from(config.shared_memory_mib) * 1024 * 1024;
+    if n_bytes == 0 || (config.listen.is_empty() && config.connect.is_empty()) {
+        return 0;
+    }
+    // Made and dropped: only who asks for buffers keeps a pool.
+    match Pool::new(n_bytes) {
+        Ok(_) => n_bytes,
+        Err(error) => {
+            warn_of_no_pool(n_bytes, &error);
+            0
+        }
+    }
+}
+
+fn warn_of_no_pool(n_bytes: usize, error: &LinkError) {
+    tracing::warn!(
+        n_bytes,
+        error,
+        "no shared memory: the limit of locked memory (ulimit -l) or /dev/shm is too small"
+    );
 }
 
 /// Urgent messages are served first, on a link of their own where there are two.
@@ -109,7 +144,10 @@ impl Link for Zenoh {
             .express(true)
             .wait();
         let publisher = declared.map_err(key_error(&key))?;
-        Ok(Box::new(ZenohPut { publisher }))
+        Ok(Box::new(ZenohPut {
+            publisher,
+            pool: Arc::clone(&self.pool),
+        }))
     }
 
     fn subscribe(
@@ -227,6 +265,20 @@ impl Link for Zenoh {
         Ok(Box::new(declared.map_err(key_error(keys))?))
     }
 
+    fn buffers(&self) -> Buffers {
+        if self.pool_bytes == 0 {
+            return Buffers::default();
+        }
+        let make = || match Pool::new(self.pool_bytes) {
+            Ok(pool) => Buffers::of_pool(Arc::new(pool)),
+            Err(error) => {
+                warn_of_no_pool(self.pool_bytes, &error);
+                Buffers::default()
+            }
+        };
+        self.pool.get_or_init(make).clone()
+    }
+
     fn peers(&self) -> usize {
         self.session.info().peers_zid().wait().count()
     }
@@ -242,13 +294,20 @@ impl Link for Zenoh {
 
 struct ZenohPut {
     publisher: Publisher<'static>,
+    pool: Arc<OnceLock<Buffers>>,
 }
 
 impl Put for ZenohPut {
-    fn put(&self, packet: Packet) -> Result<(), BusError> {
-        let (payload, attachment) = into_buffers(packet);
+    fn put(&self, packet: Packet) -> Result<Handed, BusError> {
+        let pool = self.pool.get().and_then(Buffers::pool);
+        let shared = pool.and_then(|pool| pool.find(&packet.raw));
+        let (handed, (payload, attachment)) = match shared {
+            Some(payload) => (Handed::Shared, (payload, Some(packet.head.into()))),
+            None => (Handed::Bytes, into_buffers(packet)),
+        };
         let put = self.publisher.put(payload).attachment(attachment).wait();
-        put.map_err(send_error(self.publisher.key_expr().as_str()))
+        put.map_err(send_error(self.publisher.key_expr().as_str()))?;
+        Ok(handed)
     }
 }
 

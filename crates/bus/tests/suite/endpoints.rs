@@ -9,7 +9,7 @@ use vlad_bus::error::BusError;
 fn listen_on(endpoint: &str) -> ZenohConfig {
     ZenohConfig {
         listen: vec![endpoint.to_owned()],
-        connect: Vec::new(),
+        ..ZenohConfig::default()
     }
 }
 

@@ -7,4 +7,5 @@ mod links;
 mod malformed;
 mod peers;
 mod samples;
+mod shared;
 mod virtual_time;

@@ -22,7 +22,7 @@ use crate::samples::{PATIENCE, Sample, cell, counters, frame, until};
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// A free port on a loopback address that no other test uses.
-fn tcp_endpoint() -> String {
+pub(crate) fn tcp_endpoint() -> String {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let host = format!("127.0.9.{}", NEXT.fetch_add(1, Ordering::Relaxed));
     loop {
@@ -57,14 +57,21 @@ impl Drop for SocketFolder {
 
 /// Two connected sessions: the second one called the first.
 async fn pair(endpoint: &str) -> (Bus, Bus) {
+    pair_sharing(endpoint, [0, 0]).await
+}
+
+/// As [`pair`], each with so many mebibytes to share.
+pub(crate) async fn pair_sharing(endpoint: &str, shared_mib: [u16; 2]) -> (Bus, Bus) {
     let endpoints = vec![endpoint.to_owned()];
     let listening = ZenohConfig {
         listen: endpoints.clone(),
-        connect: Vec::new(),
+        shared_memory_mib: shared_mib[0],
+        ..ZenohConfig::default()
     };
     let calling = ZenohConfig {
-        listen: Vec::new(),
         connect: endpoints,
+        shared_memory_mib: shared_mib[1],
+        ..ZenohConfig::default()
     };
     let (left, right) = (
         Bus::zenoh(listening).await.unwrap(),
@@ -74,7 +81,7 @@ async fn pair(endpoint: &str) -> (Bus, Bus) {
     (left, right)
 }
 
-async fn close(buses: [&Bus; 2]) {
+pub(crate) async fn close(buses: [&Bus; 2]) {
     for bus in buses {
         bus.close().await;
     }
@@ -220,14 +227,14 @@ async fn a_command_is_answered_by_the_other_side() {
 async fn a_peer_that_listens_later_is_found() {
     let endpoints = vec![tcp_endpoint()];
     let calling = ZenohConfig {
-        listen: Vec::new(),
         connect: endpoints.clone(),
+        ..ZenohConfig::default()
     };
     let right = Bus::zenoh(calling).await.unwrap();
     assert_eq!(right.peers(), 0);
     let listening = ZenohConfig {
         listen: endpoints,
-        connect: Vec::new(),
+        ..ZenohConfig::default()
     };
     let left = Bus::zenoh(listening).await.unwrap();
     until("the peers meet", || left.peers() == 1 && right.peers() == 1).await;
@@ -263,7 +270,7 @@ async fn a_peer_that_comes_back_is_found_again_on_both_links() {
     until("the peer is gone", || right.peers() == 0).await;
     let listening = ZenohConfig {
         listen: vec![endpoint.clone()],
-        connect: Vec::new(),
+        ..ZenohConfig::default()
     };
     let left = Bus::zenoh(listening).await.unwrap();
     until("the peers meet again", || {
@@ -308,8 +315,8 @@ async fn a_peer_in_the_middle_does_not_forward() {
     let endpoint = tcp_endpoint();
     let (middle, left) = pair(&endpoint).await;
     let calling = ZenohConfig {
-        listen: Vec::new(),
         connect: vec![endpoint],
+        ..ZenohConfig::default()
     };
     let right = Bus::zenoh(calling).await.unwrap();
     until("all meet", || middle.peers() == 2 && right.peers() == 1).await;

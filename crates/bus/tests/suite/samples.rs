@@ -18,7 +18,8 @@ use vlad_wire::msg::health::{Alive, Event, Fitness, Severity, Version};
 use vlad_wire::msg::sense::{Frame, FrameHead, JointState, Observation, ObservationHead};
 use vlad_wire::msg::task::{Outcome, TaskNow, Verdict};
 use vlad_wire::msg::think::{
-    Chunk, ChunkHead, Context, ContextPart, DType, Digest, PartHead, Start, Strategy, ThinkRequest,
+    Chunk, ChunkHead, Context, ContextPart, DType, Digest, PartData, PartHead, Start, Strategy,
+    ThinkRequest,
 };
 use vlad_wire::stream::Stream;
 use vlad_wire::text::{Name, Note};
@@ -199,10 +200,12 @@ impl Sample for Context {
             name: name("plan"),
             dtype: DType::Bytes,
             shape: vec![3],
+            thinking: 1,
+            ready_at_ns: 1,
         };
         Self::Part(ContextPart {
             head,
-            data: Bytes::from_static(b"abc"),
+            data: PartData::Bytes(Bytes::from_static(b"abc")),
         })
     }
 }
