@@ -1,9 +1,19 @@
 //! The context: what the brain hands to the action expert (reference §5, "what the DiT reads").
+//!
+//! It is known in two steps: how many tokens there are and where they stand, before the prefill; then
+//! keys and values, one layer after the other, in the order in which the expert's layers read them.
+//! So the expert asks a [`Source`], which may wait for a layer that is still being computed.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`bytes`] | a layer as bytes, between processes |
+//! | here | a layer, a whole context, several contexts as one batch |
 
 use candle_core::{DType, Device, Tensor};
-use half::bf16;
 
 use crate::error::{Error, Result};
+
+pub mod bytes;
 
 /// Keys and values of one text layer, of `b` prompts of `s` tokens.
 #[derive(Debug, Clone)]
@@ -14,94 +24,138 @@ pub struct KvLayer {
     pub v: Tensor,
 }
 
-/// A context of `b` prompts.
-#[derive(Debug, Clone)]
-pub struct Context {
-    /// The layers that the action expert reads, in its own order.
-    pub layers: Vec<KvLayer>,
+impl KvLayer {
+    /// Takes one prompt of a batch, without its padding: `(1, kv_heads, n_tokens, head_dim)`.
+    ///
+    /// # Errors
+    /// A row or a token that the layer does not have.
+    pub fn of_prompt(&self, row: usize, n_tokens: usize) -> Result<Self> {
+        let own = |x: &Tensor| x.narrow(0, row, 1)?.narrow(2, 0, n_tokens)?.contiguous();
+        Ok(Self {
+            k: own(&self.k)?,
+            v: own(&self.v)?,
+        })
+    }
+
+    /// Brings it to a device and a number type.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn to(&self, device: &Device, dtype: DType) -> Result<Self> {
+        let to = |x: &Tensor| x.to_device(device)?.to_dtype(dtype);
+        Ok(Self {
+            k: to(&self.k)?,
+            v: to(&self.v)?,
+        })
+    }
+
+    /// Pads each prompt on the right with zeros, to `s` tokens.
+    fn padded(&self, s: usize) -> Result<Self> {
+        let pad = |x: &Tensor| x.pad_with_zeros(2, 0, s.saturating_sub(x.dim(2)?));
+        Ok(Self {
+            k: pad(&self.k)?,
+            v: pad(&self.v)?,
+        })
+    }
+}
+
+/// The tokens that a context's layers stand for; known before a layer is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tokens {
     /// Largest position id of each prompt; the expert's tokens continue behind it.
     pub p_end: Vec<u32>,
     /// `(b, s)`: which tokens are real.
     pub mask: Vec<Vec<bool>>,
 }
 
-/// One layer of a context of one prompt, as numbers that can travel.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LayerBytes {
-    /// Type of the numbers.
-    pub dtype: DType,
-    /// `[2, kv_heads, s, head_dim]`: keys, then values.
-    pub shape: [usize; 4],
-    /// Row-major, little endian.
-    pub bytes: Vec<u8>,
-}
+impl Tokens {
+    /// Tokens of the longest prompt.
+    pub fn width(&self) -> usize {
+        self.mask.first().map_or(0, Vec::len)
+    }
 
-impl Context {
-    /// Gives layer `index` of a context of one prompt in the model's own type: exact.
-    ///
-    /// # Errors
-    /// A context of several prompts, or no such layer.
-    pub fn layer_bytes(&self, index: usize) -> Result<LayerBytes> {
-        let layer = self.layers.get(index);
-        let layer =
-            layer.ok_or_else(|| Error::input(format!("the context has no layer {index}")))?;
-        let both = Tensor::cat(&[&layer.k, &layer.v], 0)?.to_device(&Device::Cpu)?;
-        let (two, kv, s, d) = both.dims4()?;
-        if two != 2 {
-            return Err(Error::input(
-                "only a context of one prompt can be handed over",
-            ));
-        }
-        let flat = both.flatten_all()?;
-        let bytes = match flat.dtype() {
-            DType::F32 => flat
-                .to_vec1::<f32>()?
-                .iter()
-                .flat_map(|x| x.to_le_bytes())
-                .collect(),
-            DType::BF16 => flat
-                .to_vec1::<bf16>()?
-                .iter()
-                .flat_map(|x| x.to_le_bytes())
-                .collect(),
-            other => {
-                return Err(Error::input(format!(
-                    "a context cannot travel as {other:?}"
-                )));
-            }
-        };
-        Ok(LayerBytes {
-            dtype: flat.dtype(),
-            shape: [two, kv, s, d],
-            bytes,
-        })
+    /// Tokens of one prompt, its padding not counted.
+    pub fn len_of(&self, row: usize) -> usize {
+        let flags = self.mask.get(row).into_iter().flatten();
+        flags.filter(|real| **real).count()
     }
 }
 
-impl KvLayer {
-    /// Makes a layer of one prompt from what [`Context::layer_bytes`] gave.
+/// Where the action expert gets a context from.
+pub trait Source: Sync {
+    /// The tokens of its prompts.
+    fn tokens(&self) -> &Tokens;
+    /// Gives the layer that the expert's layer `index` reads, and waits for it if need be. The
+    /// sampler asks for each once, in order, as its first step comes to it.
     ///
     /// # Errors
-    /// Bytes that do not fit the shape, or another type than f32 or bf16.
-    pub fn from_bytes(layer: &LayerBytes, device: &Device) -> Result<Self> {
-        let [two, kv, s, d] = layer.shape;
-        let n_bytes = [kv, s, d]
-            .iter()
-            .try_fold(2 * layer.dtype.size_in_bytes(), |n, dim| {
-                n.checked_mul(*dim)
-            });
-        let fits = two == 2
-            && n_bytes == Some(layer.bytes.len())
-            && matches!(layer.dtype, DType::F32 | DType::BF16);
-        if !fits {
-            return Err(Error::input(
-                "a layer's bytes do not fit its type and shape",
-            ));
+    /// A layer that does not exist, does not come, or is not what it should be.
+    fn layer(&self, index: usize) -> Result<KvLayer>;
+}
+
+/// A whole context of `b` prompts.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Its tokens.
+    pub tokens: Tokens,
+    /// The layers that the action expert reads, in its own order.
+    pub layers: Vec<KvLayer>,
+}
+
+impl Source for Context {
+    fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    fn layer(&self, index: usize) -> Result<KvLayer> {
+        let layer = self.layers.get(index).cloned();
+        layer.ok_or_else(|| Error::input(format!("the context has no layer {index}")))
+    }
+}
+
+/// Several contexts as one batch, padded on the right.
+pub struct Joined<'a> {
+    sources: Vec<&'a dyn Source>,
+    tokens: Tokens,
+}
+
+impl<'a> Joined<'a> {
+    /// Joins contexts, each of one prompt or of several.
+    pub fn new(sources: Vec<&'a dyn Source>) -> Self {
+        let widths = sources.iter().map(|source| source.tokens().width());
+        let width = widths.max().unwrap_or(0);
+        let of_all = |source: &&dyn Source| source.tokens().clone();
+        let mut tokens = Tokens::default();
+        for own in sources.iter().map(of_all) {
+            tokens.p_end.extend(own.p_end);
+            tokens.mask.extend(own.mask.into_iter().map(|mut row| {
+                row.resize(width, false);
+                row
+            }));
         }
-        let both = Tensor::from_raw_buffer(&layer.bytes, layer.dtype, &[2, kv, s, d], device)?;
-        Ok(Self {
-            k: both.narrow(0, 0, 1)?,
-            v: both.narrow(0, 1, 1)?,
+        Self { sources, tokens }
+    }
+}
+
+impl Source for Joined<'_> {
+    fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    fn layer(&self, index: usize) -> Result<KvLayer> {
+        let width = self.tokens.width();
+        let padded = |source: &&dyn Source| source.layer(index)?.padded(width);
+        let layers = self
+            .sources
+            .iter()
+            .map(padded)
+            .collect::<Result<Vec<_>>>()?;
+        let all = |of: fn(&KvLayer) -> &Tensor| {
+            Tensor::cat(&layers.iter().map(of).collect::<Vec<_>>(), 0)
+        };
+        Ok(KvLayer {
+            k: all(|layer| &layer.k)?,
+            v: all(|layer| &layer.v)?,
         })
     }
 }
@@ -110,62 +164,47 @@ impl KvLayer {
 mod tests {
     use super::*;
 
-    fn context(dtype: DType) -> Context {
+    /// One layer of `s` tokens, numbered from `from`.
+    fn context(from: f32, s: usize) -> Context {
+        let n = 2 * s * 4;
         let tensor = |from: f32| {
-            let values = Tensor::arange(from, from + 24.0, &Device::Cpu).unwrap();
-            values
-                .reshape((1, 2, 3, 4))
-                .unwrap()
-                .to_dtype(dtype)
-                .unwrap()
+            let values = Tensor::arange(from, from + n as f32, &Device::Cpu).unwrap();
+            values.reshape((1, 2, s, 4)).unwrap()
         };
         Context {
+            tokens: Tokens {
+                p_end: vec![s as u32 - 1],
+                mask: vec![vec![true; s]],
+            },
             layers: vec![KvLayer {
-                k: tensor(0.0),
-                v: tensor(0.5),
+                k: tensor(from),
+                v: tensor(from + 0.5),
             }],
-            p_end: vec![2],
-            mask: vec![vec![true; 3]],
         }
     }
 
     #[test]
-    fn a_layer_survives_the_journey_bit_for_bit() {
-        for dtype in [DType::F32, DType::BF16] {
-            let context = context(dtype);
-            let bytes = context.layer_bytes(0).unwrap();
-            assert_eq!(bytes.shape, [2, 2, 3, 4]);
-            let back = KvLayer::from_bytes(&bytes, &Device::Cpu).unwrap();
-            let values = |t: &Tensor| {
-                let flat = t.to_dtype(DType::F32).unwrap().flatten_all().unwrap();
-                flat.to_vec1::<f32>().unwrap()
-            };
-            assert_eq!(values(&back.k), values(&context.layers[0].k));
-            assert_eq!(values(&back.v), values(&context.layers[0].v));
+    fn joined_contexts_are_padded_on_the_right_and_come_apart_again() {
+        let (short, long) = (context(0.0, 2), context(100.0, 3));
+        let joined = Joined::new(vec![&short, &long]);
+        assert_eq!(joined.tokens().p_end, [1, 2]);
+        assert_eq!(joined.tokens().mask[0], [true, true, false]);
+        assert_eq!(
+            (joined.tokens().len_of(0), joined.tokens().len_of(1)),
+            (2, 3)
+        );
+        let layer = joined.layer(0).unwrap();
+        assert_eq!(layer.k.dims(), [2, 2, 3, 4]);
+        for (row, own) in [(0, &short), (1, &long)] {
+            let apart = layer.of_prompt(row, joined.tokens().len_of(row)).unwrap();
+            let numbers = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(numbers(&apart.k), numbers(&own.layers[0].k));
+            assert_eq!(numbers(&apart.v), numbers(&own.layers[0].v));
         }
     }
 
     #[test]
-    fn bytes_that_do_not_fit_are_refused() {
-        let good = context(DType::F32).layer_bytes(0).unwrap();
-        let short = LayerBytes {
-            bytes: good.bytes[1..].to_vec(),
-            ..good.clone()
-        };
-        let odd = LayerBytes {
-            shape: [1, 4, 3, 4],
-            ..good.clone()
-        };
-        let huge = LayerBytes {
-            shape: [2, usize::MAX, 3, 4],
-            ..good.clone()
-        };
-        let alien = LayerBytes {
-            dtype: DType::U32,
-            ..good
-        };
-        for bad in [short, odd, huge, alien] {
-            assert!(KvLayer::from_bytes(&bad, &Device::Cpu).is_err());
-        }
+    fn a_layer_that_is_not_there_is_an_error() {
+        assert!(context(0.0, 2).layer(1).is_err());
     }
 }

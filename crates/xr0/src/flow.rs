@@ -7,7 +7,14 @@ use candle_core::Tensor;
 use crate::error::{Error, Result};
 use crate::trace::Trace;
 
-/// Integrates `dx/dt = v(x, t)` from `noise` at `t = 0` to `t = 1` with `steps` Euler steps.
+/// The moments at which a sampler of so many steps asks for a velocity.
+pub fn times(steps: usize) -> Vec<f64> {
+    let time = |step: usize| step as f64 / steps as f64;
+    (0..steps).map(time).collect()
+}
+
+/// Integrates `dx/dt = v(x, t)` from `noise` at `t = 0` to `t = 1` with `steps` Euler steps. `velocity`
+/// gets the number of the step; its moment is that of [`times`].
 ///
 /// # Shapes
 /// `noise` and the result: `(b, horizon, action_dim)`, f32, normalised actions.
@@ -18,7 +25,7 @@ pub fn sample(
     noise: &Tensor,
     steps: usize,
     trace: &mut dyn Trace,
-    mut velocity: impl FnMut(&Tensor, f64) -> Result<Tensor>,
+    mut velocity: impl FnMut(&Tensor, usize) -> Result<Tensor>,
 ) -> Result<Tensor> {
     if steps == 0 {
         return Err(Error::input("the sampler needs at least one step"));
@@ -26,9 +33,8 @@ pub fn sample(
     let dt = 1.0 / steps as f64;
     let mut x_t = noise.clone();
     for step in 0..steps {
-        let t = step as f64 / steps as f64;
         trace.take("euler.x", Some(step), &x_t);
-        let v_t = velocity(&x_t, t)?;
+        let v_t = velocity(&x_t, step)?;
         trace.take("euler.v", Some(step), &v_t);
         x_t = (x_t + (v_t * dt)?)?;
     }
@@ -58,13 +64,14 @@ mod tests {
     #[test]
     fn time_runs_from_noise_towards_data() {
         let noise = Tensor::zeros((1, 1, 1), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let mut times = Vec::new();
+        let mut steps = Vec::new();
         let v = noise.clone();
-        let end = sample(&noise, 5, &mut Blind, |_, t| {
-            times.push(t);
+        let end = sample(&noise, 5, &mut Blind, |_, step| {
+            steps.push(step);
             Ok(v.clone())
         });
         assert!(end.is_ok() && sample(&noise, 0, &mut Blind, |_, _| Ok(v.clone())).is_err());
-        assert_eq!(times, [0.0, 0.2, 0.4, 0.6, 0.8]);
+        assert_eq!(steps, [0, 1, 2, 3, 4]);
+        assert_eq!(times(5), [0.0, 0.2, 0.4, 0.6, 0.8]);
     }
 }

@@ -13,10 +13,11 @@
 //! |---|---|
 //! | [`config`], [`layout`], [`checkpoint`], [`normaliser`] | a checkpoint's files |
 //! | [`preprocess`], [`prompt`], [`tokenizer`] | what the network is fed |
-//! | [`nn`], [`rope`], [`vision`], [`text`], [`context`] | the brain's half |
+//! | [`nn`], [`rope`], [`vision`], [`frames`], [`text`], [`context`] | the brain's half |
 //! | [`dit`], [`flow`] | the action expert's half |
 //! | [`model`] | both halves, each loaded by itself |
-//! | [`verify`], [`trace`], [`inspect`], [`synth`], [`device`], [`error`] | around them |
+//! | [`train`] | what the network learns by: losses and gradients |
+//! | [`verify`], [`self_test`], [`trace`], [`inspect`], [`synth`], [`device`], [`error`] | around them |
 //!
 //! Nothing here knows a robot: it has numbers, labels and tables.
 
@@ -44,6 +45,7 @@ pub mod device;
 pub mod dit;
 pub mod error;
 pub mod flow;
+pub mod frames;
 pub mod inspect;
 pub mod layout;
 pub mod model;
@@ -52,9 +54,11 @@ pub mod normaliser;
 pub mod preprocess;
 pub mod prompt;
 pub mod rope;
+pub mod self_test;
 pub mod synth;
 pub mod text;
 pub mod tokenizer;
 pub mod trace;
+pub mod train;
 pub mod verify;
 pub mod vision;

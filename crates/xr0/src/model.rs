@@ -1,29 +1,89 @@
 //! The two halves, each loaded by itself: the vision-language model (the brain) and the action
 //! expert.
+//!
+//! Each has two forms ([`Path`]). What the served form keeps between decisions (image tokens of a
+//! frame that did not change, the beginning of the prompt, moments of the flow) was computed by the same
+//! operations that would compute it again: a decision depends on its inputs alone, to the bit.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::context::{Context, KvLayer};
-use crate::device::compute_dtype;
-use crate::dit::Dit;
+use crate::context::{Context, KvLayer, Source, Tokens};
+use crate::dit::layout::{Kind, Prefix};
+use crate::dit::{Dit, Given, Moment};
 use crate::error::{Error, Result};
 use crate::flow;
+use crate::frames::{FrameKey, Frames};
 use crate::layout::Part;
-use crate::preprocess::{Grid, PreprocessorConfig, RgbImage};
+use crate::nn::weights::{Path, WeightType, Weights};
+use crate::preprocess::{Grid, ImageLimits, PreprocessorConfig, RgbImage};
 use crate::prompt::{self, Row, Rows};
 use crate::rope::Mrope;
-use crate::text::TextModel;
+use crate::text::{Swapped, TextModel};
 use crate::tokenizer::Tokenizer;
 use crate::trace::{Blind, Trace};
-use crate::vision::{VisionTower, pixel_values};
+use crate::vision::{ImageTokens, VisionTower, pixel_values};
+
+/// Prompts of the largest batch: attention's memory grows with them.
+pub const BATCH_MAX: usize = 16;
+/// Euler steps whose moments are computed when the network is loaded: the released sampler's.
+const STEPS: usize = 5;
 
 /// What a manifest says about a checkpoint that its files do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Profile {
     /// Whether the rotary frequencies are rounded to bf16 (reference §6.6).
     pub rope_inv_freq_bf16: bool,
+    /// How the action expert was trained.
+    pub kind: Kind,
+}
+
+/// How a half is loaded.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What the checkpoint's files do not say.
+    pub profile: Profile,
+    /// Where it computes.
+    pub device: Device,
+    /// What its large weights are held as.
+    pub weights: WeightType,
+    /// Which form it takes.
+    pub path: Path,
+}
+
+impl Options {
+    /// The plain form in f32 on the processor: for training and for looking inside.
+    pub fn plain() -> Self {
+        Self {
+            profile: Profile::default(),
+            device: Device::Cpu,
+            weights: WeightType::F32,
+            path: Path::Plain,
+        }
+    }
+
+    /// The served form, with the type of weights that the device takes by itself.
+    pub fn served(device: Device) -> Self {
+        Self {
+            profile: Profile::default(),
+            weights: WeightType::of(&device),
+            device,
+            path: Path::Served,
+        }
+    }
+
+    /// The checkpoint's weights of these parts, as these options hold them.
+    fn of(&self, checkpoint: &Checkpoint, parts: &[Part]) -> VarBuilder<'static> {
+        checkpoint.weights(parts, self.weights.compute(&self.device), &self.device)
+    }
+
+    fn weights<'a>(&self, builder: VarBuilder<'a>) -> Weights<'a> {
+        Weights::new(builder, self.weights, self.path)
+    }
 }
 
 /// One image of a prompt.
@@ -33,6 +93,8 @@ pub struct View<'a> {
     pub label: &'a str,
     /// What the camera saw.
     pub image: &'a RgbImage,
+    /// How large it may be; `None`: as the checkpoint says.
+    pub limits: Option<ImageLimits>,
 }
 
 /// What the brain is asked: images and a sentence.
@@ -44,6 +106,36 @@ pub struct Prompt<'a> {
     pub instruction: &'a str,
 }
 
+/// A batch of prompts, ready for the prefill.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Token ids and positions.
+    pub rows: Rows,
+    /// What the action expert must know of them.
+    pub tokens: Tokens,
+    /// Patches of each image.
+    pub grids: Vec<Grid>,
+    images: Vec<Seen>,
+}
+
+/// An image of a prompt.
+#[derive(Debug)]
+enum Seen {
+    /// `(patches, values)`, to be kept under this name.
+    Now(FrameKey, Tensor),
+    /// Its tokens are known: it is the very image of an earlier prompt.
+    Before(Arc<ImageTokens>),
+}
+
+/// What the plain form gives of a batch.
+#[derive(Debug)]
+pub struct Forward {
+    /// What the action expert reads.
+    pub context: Context,
+    /// `(b, s, H)`: behind the final norm.
+    pub hidden: Tensor,
+}
+
 /// The vision-language model with its preprocessing.
 #[derive(Debug)]
 pub struct Vlm {
@@ -53,6 +145,8 @@ pub struct Vlm {
     pad_id: u32,
     visual: VisionTower,
     language_model: TextModel,
+    frames: Mutex<Frames>,
+    path: Path,
     dtype: DType,
     device: Device,
 }
@@ -62,51 +156,184 @@ impl Vlm {
     ///
     /// # Errors
     /// What is wrong with the checkpoint, or a device without room.
-    pub fn load(checkpoint: &Checkpoint, profile: Profile, device: &Device) -> Result<Self> {
+    pub fn load(checkpoint: &Checkpoint, options: &Options) -> Result<Self> {
+        let builder = options.of(checkpoint, &[Part::Vision, Part::Text]);
+        Self::with_weights(checkpoint, builder, options)
+    }
+
+    /// Makes it with weights from elsewhere, such as the variables of a training run; names are the
+    /// checkpoint's, from its root.
+    ///
+    /// # Errors
+    /// As [`Vlm::load`].
+    pub fn with_weights(
+        checkpoint: &Checkpoint,
+        builder: VarBuilder<'_>,
+        options: &Options,
+    ) -> Result<Self> {
         let config = checkpoint.config().clone();
-        let dtype = compute_dtype(device);
-        let weights = checkpoint.weights(&[Part::Vision, Part::Text], dtype, device);
+        let weights = options.weights(builder);
         let model = weights.pp("vlm.model");
-        let rounded = profile.rope_inv_freq_bf16;
-        let mrope = Mrope::new(&config, rounded, device)?;
+        let rounded = options.profile.rope_inv_freq_bf16;
+        let mrope = Mrope::new(&config, rounded, &options.device)?;
         let tokenizer = checkpoint.tokenizer().clone();
         let pad_id = tokenizer.id("<|endoftext|>");
         Ok(Self {
-            visual: VisionTower::load(&model.pp("visual"), &config, rounded)?,
+            // First what needs most memory while it is loaded.
             language_model: TextModel::load(&model.pp("language_model"), &config, mrope)?,
+            visual: VisionTower::load(&model.pp("visual"), &config, rounded)?,
             preprocessor: checkpoint.preprocessor().clone(),
             pad_id: pad_id.ok_or_else(|| Error::input("tokenizer.json has no <|endoftext|>"))?,
             tokenizer,
             config,
-            dtype,
-            device: device.clone(),
+            frames: Mutex::default(),
+            path: options.path,
+            dtype: weights.dtype(),
+            device: options.device.clone(),
         })
     }
 
-    /// Computes the context of a batch of prompts: one prefill, no text is generated.
+    /// Turns prompts into tokens, positions and pixels.
     ///
     /// # Errors
-    /// Images or a sentence that cannot be a prompt, or a computation that fails.
-    pub fn context(&self, prompts: &[Prompt<'_>], trace: &mut dyn Trace) -> Result<Context> {
+    /// Images or a sentence that cannot be a prompt, no prompt, or more than [`BATCH_MAX`].
+    pub fn prepare(&self, prompts: &[Prompt<'_>]) -> Result<Prepared> {
         let mut grids: Vec<Grid> = Vec::new();
         let mut rows: Vec<Row> = Vec::new();
         for prompt in prompts {
             rows.push(self.row(prompt, &mut grids)?);
         }
-        // Not before every prompt is known to be short enough.
-        let mut pixels = Vec::new();
-        for view in prompts.iter().flat_map(|prompt| &prompt.views) {
-            pixels.extend(self.preprocessor.pixel_rows(view.image)?.rows);
+        let views = prompts.iter().flat_map(|prompt| &prompt.views);
+        self.prepared(&rows, grids, views)
+    }
+
+    /// The same for token rows of one's own, with their images in the rows' order.
+    ///
+    /// # Errors
+    /// An image that cannot be one, or rows that are no batch.
+    pub fn prepare_rows(&self, rows: &[Row], images: &[&RgbImage]) -> Result<Prepared> {
+        let views: Vec<_> = images
+            .iter()
+            .map(|image| View {
+                label: "",
+                image,
+                limits: None,
+            })
+            .collect();
+        let grids = images.iter().map(|image| self.preprocessor.grid(image));
+        self.prepared(rows, grids.collect::<Result<_>>()?, views.iter())
+    }
+
+    /// Not before every prompt is known to be short enough are pixels looked at.
+    fn prepared<'a>(
+        &self,
+        rows: &[Row],
+        grids: Vec<Grid>,
+        views: impl Iterator<Item = &'a View<'a>>,
+    ) -> Result<Prepared> {
+        if rows.is_empty() || BATCH_MAX < rows.len() {
+            let n = rows.len();
+            return Err(Error::input(format!(
+                "a batch has 1 to {BATCH_MAX} prompts, not {n}"
+            )));
         }
-        let rows = prompt::pad(&rows, self.pad_id);
-        let width = self.preprocessor.row_width();
-        let pixels = pixel_values(pixels, width, (self.dtype, &self.device))?;
-        trace.take("pixel_values", None, &pixels);
-        trace_inputs(&rows, &grids, trace)?;
-        let images = self.visual.forward(&pixels, &grids, trace)?;
+        let images = views.map(|view| self.seen(view)).collect::<Result<_>>()?;
+        let rows = prompt::pad(rows, self.pad_id);
+        Ok(Prepared {
+            tokens: tokens_of(&rows),
+            rows,
+            grids,
+            images,
+        })
+    }
+
+    /// Computes keys and values of a batch: one prefill, no text is generated. `ready` gets what the
+    /// action expert's layer `index` reads, in order, as soon as it is computed.
+    ///
+    /// # Errors
+    /// What the device or `ready` says.
+    pub fn prefill(
+        &self,
+        prepared: &Prepared,
+        trace: &mut dyn Trace,
+        ready: &mut dyn FnMut(usize, KvLayer) -> Result<()>,
+    ) -> Result<()> {
         let first = self.config.first_context_layer();
-        let layers = self.language_model.forward(&rows, &images, first, trace)?;
-        Ok(context_of(&rows, layers))
+        let mut ready = |index: usize, layer| ready(index - first, layer);
+        match self.path {
+            Path::Plain => {
+                let images = self.look(prepared, trace)?;
+                let given = (&prepared.rows, &images);
+                let model = &self.language_model;
+                model.forward(given, (first, None), trace, &mut ready)?;
+                Ok(())
+            }
+            Path::Served => {
+                let images = self.look_again(prepared)?;
+                let model = &self.language_model;
+                model.prefill(&prepared.rows, &images, first, &mut ready)
+            }
+        }
+    }
+
+    /// Computes the whole context of a batch of prompts.
+    ///
+    /// # Errors
+    /// As [`Vlm::prepare`] and [`Vlm::prefill`].
+    pub fn context(&self, prompts: &[Prompt<'_>], trace: &mut dyn Trace) -> Result<Context> {
+        let prepared = self.prepare(prompts)?;
+        let mut layers = Vec::new();
+        self.prefill(&prepared, trace, &mut |_, layer| {
+            layers.push(layer);
+            Ok(())
+        })?;
+        let tokens = prepared.tokens;
+        Ok(Context { tokens, layers })
+    }
+
+    /// The plain form as a whole, with the last hidden states; differentiable. Embeddings of some
+    /// tokens may be replaced.
+    ///
+    /// # Errors
+    /// A model that was loaded in its served form; what the device says.
+    pub fn forward(
+        &self,
+        prepared: &Prepared,
+        swapped: Option<&Swapped<'_>>,
+        trace: &mut dyn Trace,
+    ) -> Result<Forward> {
+        let images = self.look(prepared, trace)?;
+        let mut layers = Vec::new();
+        let hidden = self.language_model.forward(
+            (&prepared.rows, &images),
+            (self.config.first_context_layer(), swapped),
+            trace,
+            &mut |_, layer| {
+                layers.push(layer);
+                Ok(())
+            },
+        )?;
+        let tokens = prepared.tokens.clone();
+        Ok(Forward {
+            context: Context { tokens, layers },
+            hidden,
+        })
+    }
+
+    /// `hidden × embed_tokensᵀ`: what the next token would be, `(…, vocabulary)`.
+    ///
+    /// # Errors
+    /// Hidden states of another width.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.language_model.logits(hidden)
+    }
+
+    /// Images that did not have to be computed, since the very same one was seen before.
+    pub fn frames_known(&self) -> u64 {
+        self.frames
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .known()
     }
 
     /// Tokens of one prompt; its images' grids go behind those of the prompts before it.
@@ -114,23 +341,74 @@ impl Vlm {
         let labels: Vec<_> = prompt.views.iter().map(|view| view.label).collect();
         prompt::check(&self.tokenizer, &labels, prompt.instruction)?;
         let own = (prompt.views.iter())
-            .map(|view| self.preprocessor.grid(view.image))
+            .map(|view| self.preprocessor.grid_within(view.image, view.limits))
             .collect::<Result<Vec<_>>>()?;
         let text = prompt::prompt(&labels, prompt.instruction);
         let row = prompt::row(&self.tokenizer, &self.config, &text, &own)?;
         grids.extend(own);
         Ok(row)
     }
+
+    /// An image's pixels, or its tokens if it was seen before.
+    fn seen(&self, view: &View<'_>) -> Result<Seen> {
+        let key = FrameKey::of(view.image, view.limits);
+        if self.path == Path::Served {
+            let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(tokens) = frames.get(&key) {
+                return Ok(Seen::Before(tokens));
+            }
+        }
+        let pixels = self
+            .preprocessor
+            .pixel_rows_within(view.image, view.limits)?;
+        let width = self.preprocessor.row_width();
+        let pixels = pixel_values(pixels.rows, width, (self.dtype, &self.device))?;
+        Ok(Seen::Now(key, pixels))
+    }
+
+    /// All images at once, in the plain form.
+    fn look(&self, prepared: &Prepared, trace: &mut dyn Trace) -> Result<ImageTokens> {
+        let pixels = prepared.images.iter().filter_map(|image| match image {
+            Seen::Now(_, pixels) => Some(pixels),
+            Seen::Before(_) => None,
+        });
+        let pixels = Tensor::cat(&pixels.collect::<Vec<_>>(), 0)?;
+        trace.take("pixel_values", None, &pixels);
+        trace_inputs(&prepared.rows, &prepared.grids, trace)?;
+        self.visual.forward(&pixels, &prepared.grids, trace)
+    }
+
+    /// Image by image, in the served form: those that were seen before are not computed again. Each
+    /// by itself, so that its tokens are the same whatever stands beside it.
+    fn look_again(&self, prepared: &Prepared) -> Result<ImageTokens> {
+        let mut all = Vec::with_capacity(prepared.images.len());
+        for (image, grid) in prepared.images.iter().zip(&prepared.grids) {
+            all.push(match image {
+                Seen::Before(tokens) => Arc::clone(tokens),
+                Seen::Now(key, pixels) => {
+                    let tokens = self.visual.forward(pixels, &[*grid], &mut Blind)?;
+                    let tokens = Arc::new(tokens);
+                    let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+                    frames.keep(*key, Arc::clone(&tokens));
+                    tokens
+                }
+            });
+        }
+        if all.is_empty() {
+            let hidden = self.config.text().hidden_size;
+            return ImageTokens::none(hidden, (self.dtype, &self.device));
+        }
+        ImageTokens::joined(&all)
+    }
 }
 
-fn context_of(rows: &Rows, layers: Vec<KvLayer>) -> Context {
+fn tokens_of(rows: &Rows) -> Tokens {
     let own = |row: usize| row * rows.width..(row + 1) * rows.width;
     let largest = |row| {
         let axes = rows.positions.iter().flat_map(|axis| &axis[own(row)]);
         axes.copied().max().unwrap_or(0)
     };
-    Context {
-        layers,
+    Tokens {
         p_end: (0..rows.n).map(largest).collect(),
         mask: (0..rows.n)
             .map(|row| rows.mask[own(row)].iter().map(|real| *real == 1).collect())
@@ -163,8 +441,10 @@ pub struct Decision {
     pub state: Tensor,
     /// `(b, T, action_dim)`: 1 where the robot type has an action.
     pub mask: Tensor,
-    /// `(b, T, action_dim)`: where the sampler starts.
+    /// `(b, T, action_dim)`: where the sampler starts, behind the prefix.
     pub noise: Tensor,
+    /// Actions that are already decided (profile B).
+    pub prefix: Option<Prefix>,
     /// Euler steps.
     pub steps: usize,
 }
@@ -192,8 +472,95 @@ impl Decision {
             state: Tensor::from_slice(state, (1, 1, state.len()), &Device::Cpu)?,
             mask: Tensor::from_slice(mask, rows, &Device::Cpu)?,
             noise: Tensor::from_slice(noise, rows, &Device::Cpu)?,
+            prefix: None,
             steps,
         })
+    }
+
+    /// Adds a clean prefix to a decision of one sample: `rows` are normalised actions, row-major,
+    /// from the chunk's first on.
+    ///
+    /// # Errors
+    /// Rows of another width, or more than the chunk has.
+    pub fn with_prefix(self, rows: &[f32]) -> Result<Self> {
+        let (_, horizon, width) = self.mask.dims3()?;
+        if !rows.len().is_multiple_of(width) || horizon * width < rows.len() {
+            return Err(Error::input("the prefix does not fit the chunk"));
+        }
+        let mut padded = rows.to_vec();
+        padded.resize(horizon * width, 0.0);
+        let prefix = Prefix {
+            rows: Tensor::from_vec(padded, (1, horizon, width), &Device::Cpu)?,
+            lengths: vec![rows.len() / width],
+            hidden: Vec::new(),
+        };
+        Ok(Self {
+            prefix: Some(prefix),
+            ..self
+        })
+    }
+
+    /// Puts decisions of one sample each together, to be made at once.
+    ///
+    /// # Errors
+    /// Decisions of different shapes or steps, or none.
+    pub fn joined(all: &[Self]) -> Result<Self> {
+        let steps = all.first().map(|first| first.steps);
+        let steps = steps.filter(|steps| all.iter().all(|own| own.steps == *steps));
+        let steps = steps.ok_or_else(|| Error::input("a batch has one number of steps"))?;
+        let cat = |of: &dyn Fn(&Self) -> Tensor| {
+            let each: Vec<_> = all.iter().map(of).collect();
+            Tensor::cat(&each, 0)
+        };
+        let length = |own: &Self| {
+            own.prefix
+                .as_ref()
+                .and_then(|own| own.lengths.first().copied())
+        };
+        let rows = |own: &Self| {
+            let rows = own.prefix.as_ref().map(|prefix| &prefix.rows);
+            rows.unwrap_or(&own.noise).clone()
+        };
+        let prefix = Prefix {
+            rows: cat(&rows)?,
+            lengths: all.iter().map(|own| length(own).unwrap_or(0)).collect(),
+            hidden: Vec::new(),
+        };
+        Ok(Self {
+            state: cat(&|own| own.state.clone())?,
+            mask: cat(&|own| own.mask.clone())?,
+            noise: cat(&|own| own.noise.clone())?,
+            prefix: all.iter().any(|own| own.prefix.is_some()).then_some(prefix),
+            steps,
+        })
+    }
+
+    fn given(&self) -> Given<'_> {
+        Given {
+            state: &self.state,
+            action_mask: &self.mask,
+            prefix: self.prefix.as_ref(),
+        }
+    }
+
+    /// Where the sampler starts: the prefix, then noise.
+    fn start(&self) -> Result<Tensor> {
+        if self.noise.dims() != self.mask.dims() {
+            return Err(Error::input("the noise must have the action mask's shape"));
+        }
+        let noise = self.noise.to_dtype(DType::F32)?;
+        let Some(prefix) = &self.prefix else {
+            return Ok(noise);
+        };
+        let horizon = noise.dim(1)?;
+        let rows = prefix
+            .lengths
+            .iter()
+            .flat_map(|length| (0..horizon).map(move |row| u8::from(row < *length)));
+        let shape = (prefix.lengths.len(), horizon, 1);
+        let held = Tensor::from_vec(rows.collect::<Vec<_>>(), shape, noise.device())?;
+        let held = held.broadcast_as(noise.shape())?;
+        Ok(held.where_cond(&prefix.rows.to_dtype(DType::F32)?, &noise)?)
     }
 }
 
@@ -201,6 +568,10 @@ impl Decision {
 #[derive(Debug)]
 pub struct ActionExpert {
     dit: Dit,
+    kind: Kind,
+    path: Path,
+    /// Those of the last number of steps, for all samples alike.
+    moments: Mutex<Arc<[Moment]>>,
 }
 
 impl ActionExpert {
@@ -208,36 +579,60 @@ impl ActionExpert {
     ///
     /// # Errors
     /// What is wrong with the checkpoint, or a device without room.
-    pub fn load(checkpoint: &Checkpoint, profile: Profile, device: &Device) -> Result<Self> {
-        let config = checkpoint.config();
-        let dtype = compute_dtype(device);
-        let weights = checkpoint.weights(&[Part::ActionExpert], dtype, device);
-        let mrope = Mrope::new(config, profile.rope_inv_freq_bf16, device)?;
-        Ok(Self {
-            dit: Dit::load(&weights, config, mrope)?,
-        })
+    pub fn load(checkpoint: &Checkpoint, options: &Options) -> Result<Self> {
+        let builder = options.of(checkpoint, &[Part::ActionExpert]);
+        Self::with_weights(checkpoint.config(), builder, options)
     }
 
-    /// Denoises a chunk: `(b, T, action_dim)`, f32 on the CPU, still normalised.
+    /// Makes it with weights from elsewhere, such as the variables of a training run; names are the
+    /// checkpoint's, from its root.
     ///
     /// # Errors
-    /// Inputs that do not fit the network, or a computation that fails.
+    /// As [`ActionExpert::load`].
+    pub fn with_weights(
+        config: &Config,
+        builder: VarBuilder<'_>,
+        options: &Options,
+    ) -> Result<Self> {
+        let Profile {
+            rope_inv_freq_bf16,
+            kind,
+        } = options.profile;
+        let mrope = Mrope::new(config, rope_inv_freq_bf16, &options.device)?;
+        let expert = Self {
+            dit: Dit::load(&options.weights(builder), config, mrope)?,
+            kind,
+            path: options.path,
+            moments: Mutex::new(Arc::new([])),
+        };
+        if options.path == Path::Served {
+            expert.moments(STEPS)?;
+        }
+        Ok(expert)
+    }
+
+    /// Takes the network for one of the other kind; no weight differs between them.
+    pub fn set_kind(&mut self, kind: Kind) {
+        self.kind = kind;
+    }
+
+    /// Denoises a chunk: `(b, T, action_dim)`, f32 on the CPU, still normalised. Prefix rows stay as
+    /// they are, to the bit.
+    ///
+    /// # Errors
+    /// Inputs that do not fit the network, a context that does not come, or a computation that fails.
     pub fn sample(
         &self,
-        context: &Context,
+        source: &dyn Source,
         decision: &Decision,
         trace: &mut dyn Trace,
     ) -> Result<Tensor> {
-        let given = (&decision.state, &decision.mask);
-        let conditions = self.dit.condition(context, given, trace)?;
-        if decision.noise.dims() != decision.mask.dims() {
-            return Err(Error::input("the noise must have the action mask's shape"));
-        }
-        let batch = context.p_end.len();
-        let noise = decision.noise.to_dtype(DType::F32)?;
-        let actions = flow::sample(&noise, decision.steps, trace, |x, t| {
-            self.dit
-                .velocity(x, &vec![t; batch], &conditions, &mut Blind)
+        let given = decision.given();
+        let conditions = self.dit.condition(source, &given, self.kind, trace)?;
+        let moments = self.moments(decision.steps)?;
+        let actions = flow::sample(&decision.start()?, decision.steps, trace, |x, step| {
+            let moment = &moments[step];
+            self.dit.velocity(x, moment, &conditions, &mut Blind)
         })?;
         Ok(actions.to_device(&Device::Cpu)?)
     }
@@ -248,13 +643,27 @@ impl ActionExpert {
     /// Inputs that do not fit the network, or a computation that fails.
     pub fn velocity(
         &self,
-        context: &Context,
+        source: &dyn Source,
         decision: &Decision,
         (x, t): (&Tensor, &[f64]),
         trace: &mut dyn Trace,
     ) -> Result<Tensor> {
-        let given = (&decision.state, &decision.mask);
-        let conditions = self.dit.condition(context, given, trace)?;
-        self.dit.velocity(x, t, &conditions, trace)
+        let given = decision.given();
+        let conditions = self.dit.condition(source, &given, self.kind, trace)?;
+        let moment = self.dit.moment(t, trace)?;
+        self.dit.velocity(x, &moment, &conditions, trace)
+    }
+
+    /// The moments of a sampler of so many steps. They depend on the weights alone: the served form
+    /// computes them once, the plain one each time, since the weights may be learning.
+    fn moments(&self, steps: usize) -> Result<Arc<[Moment]>> {
+        let mut kept = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == steps && self.path == Path::Served {
+            return Ok(Arc::clone(&kept));
+        }
+        let times = flow::times(steps);
+        let moments = times.iter().map(|t| self.dit.moment(&[*t], &mut Blind));
+        *kept = moments.collect::<Result<_>>()?;
+        Ok(Arc::clone(&kept))
     }
 }

@@ -1,92 +1,31 @@
 //! The layers that the three networks share; each is declared once.
 //!
-//! All are made of differentiable operations. Statistics, softmax and rotation run in f32 whatever
-//! the weights' type is, as in the reference (§6.6).
+//! Every layer has two forms, chosen when it is loaded ([`Path`]): *plain* is made of differentiable
+//! operations alone, for training and for looking at every intermediate result; *served* uses the
+//! library's fused operations. Statistics, softmax and rotation run in f32 whatever the weights' type
+//! is, as in the reference (§6.6).
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`weights`] | where weights come from, and in which form a network takes them |
+//! | [`linear`] | products with weights in f32, bf16, eight or four bits |
+//! | here | norms, MLPs, attention |
 
 use candle_core::{D, DType, Tensor};
-use candle_nn::VarBuilder;
 
 use crate::error::Result;
+use crate::nn::linear::Linear;
+use crate::nn::weights::{Path, Weights};
 
-/// Weights by name, of one place in the checkpoint.
-pub type Weights<'a> = VarBuilder<'a>;
-
-/// `x·Wᵀ + b`.
-#[derive(Debug, Clone)]
-pub struct Linear {
-    /// `(in, out)`, the stored `(out, in)` turned; see [`turned`].
-    weight_t: Tensor,
-    bias: Option<Tensor>,
-}
-
-impl Linear {
-    /// Loads `weight` and `bias`.
-    ///
-    /// # Errors
-    /// A tensor that is missing or has another shape.
-    pub fn load(weights: &Weights, n_in: usize, n_out: usize) -> Result<Self> {
-        let bias = Some(weights.get(n_out, "bias")?);
-        Ok(Self {
-            bias,
-            ..Self::load_without_bias(weights, n_in, n_out)?
-        })
-    }
-
-    /// Loads `weight`.
-    ///
-    /// # Errors
-    /// A tensor that is missing or has another shape.
-    pub fn load_without_bias(weights: &Weights, n_in: usize, n_out: usize) -> Result<Self> {
-        Self::new(&weights.get((n_out, n_in), "weight")?, None)
-    }
-
-    /// Makes one from a weight `(out, in)` and a bias `(out)` at hand.
-    ///
-    /// # Errors
-    /// A weight that is no matrix.
-    pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
-        Ok(Self {
-            weight_t: turned(weight)?,
-            bias,
-        })
-    }
-
-    /// `(…, in)` → `(…, out)`.
-    ///
-    /// # Errors
-    /// Another last dimension than `in`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (n_in, n_out) = self.weight_t.dims2()?;
-        let mut shape = x.dims().to_vec();
-        let rows = x.elem_count() / n_in.max(1);
-        let y = x.reshape((rows, n_in))?.matmul(&self.weight_t)?; // (rows, out)
-        let y = match &self.bias {
-            Some(bias) => y.broadcast_add(bias)?,
-            None => y,
-        };
-        if let Some(last) = shape.last_mut() {
-            *last = n_out;
-        }
-        Ok(y.reshape(shape)?)
-    }
-}
-
-/// Turns a weight. On a processor in memory too: with AVX-512 a product of ten rows with a turned
-/// weight takes a third of the time (`benches/stages.rs`). A GPU's library takes it either way.
-fn turned(weight: &Tensor) -> Result<Tensor> {
-    let view = weight.t()?;
-    Ok(if view.device().is_cpu() {
-        view.contiguous()?
-    } else {
-        view
-    })
-}
+pub mod linear;
+pub mod weights;
 
 /// `x / rms(x) · w`, the statistic in f32 (reference §5).
 #[derive(Debug, Clone)]
 pub struct RmsNorm {
     weight: Tensor,
     eps: f64,
+    path: Path,
 }
 
 impl RmsNorm {
@@ -95,8 +34,11 @@ impl RmsNorm {
     /// # Errors
     /// A tensor that is missing or has another shape.
     pub fn load(weights: &Weights, size: usize, eps: f64) -> Result<Self> {
-        let weight = weights.get(size, "weight")?;
-        Ok(Self { weight, eps })
+        Ok(Self {
+            weight: weights.get(size, "weight")?,
+            eps,
+            path: weights.path(),
+        })
     }
 
     /// `(…, size)` → the same shape.
@@ -104,6 +46,10 @@ impl RmsNorm {
     /// # Errors
     /// Another last dimension than `size`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if self.path == Path::Served {
+            let x = x.contiguous()?;
+            return Ok(candle_nn::ops::rms_norm(&x, &self.weight, self.eps as f32)?);
+        }
         let wide = x.to_dtype(DType::F32)?;
         let variance = wide.sqr()?.mean_keepdim(D::Minus1)?;
         let normed = wide.broadcast_div(&(variance + self.eps)?.sqrt()?)?;
@@ -117,6 +63,7 @@ pub struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
     eps: f64,
+    path: Path,
 }
 
 impl LayerNorm {
@@ -125,9 +72,12 @@ impl LayerNorm {
     /// # Errors
     /// A tensor that is missing or has another shape.
     pub fn load(weights: &Weights, size: usize, eps: f64) -> Result<Self> {
-        let weight = weights.get(size, "weight")?;
-        let bias = weights.get(size, "bias")?;
-        Ok(Self { weight, bias, eps })
+        Ok(Self {
+            weight: weights.get(size, "weight")?,
+            bias: weights.get(size, "bias")?,
+            eps,
+            path: weights.path(),
+        })
     }
 
     /// `(…, size)` → the same shape.
@@ -135,6 +85,15 @@ impl LayerNorm {
     /// # Errors
     /// Another last dimension than `size`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if self.path == Path::Served {
+            let (x, eps) = (x.contiguous()?, self.eps as f32);
+            return Ok(candle_nn::ops::layer_norm(
+                &x,
+                &self.weight,
+                &self.bias,
+                eps,
+            )?);
+        }
         let wide = x.to_dtype(DType::F32)?;
         let centred = wide.broadcast_sub(&wide.mean_keepdim(D::Minus1)?)?;
         let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
@@ -207,34 +166,75 @@ impl Projector {
     }
 }
 
+/// Keys and values of some tokens, each `(b, kv, m, d)`.
+pub type KeysValues<'a> = (&'a Tensor, &'a Tensor);
+
 /// Attention whose key and value heads are each shared by `h / kv` query heads in a row.
 ///
+/// Keys and values may stand in several places, such as a cache and the tokens' own: they count as
+/// one sequence, in this order, and are not copied together.
+///
 /// # Shapes
-/// `q`: `(b, h, n, d)`; `k`, `v`: `(b, kv, m, d)`; `bias`, added to the scores: broadcast to
+/// `q`: `(b, h, n, d)`; `seen`: `m` tokens altogether; `bias`, added to the scores: broadcast to
 /// `(b, h, n, m)`, 0 or −∞; the result: `(b, n, h·d)`.
 ///
 /// # Errors
 /// Shapes that do not fit each other.
-pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub fn attend(
+    q: &Tensor,
+    seen: &[KeysValues<'_>],
+    bias: Option<&Tensor>,
+    path: Path,
+) -> Result<Tensor> {
     let (b, h, n, d) = q.dims4()?;
-    let (_, kv, m, _) = k.dims4()?;
+    let kv = seen.first().map_or(Ok(h), |(k, _)| k.dim(1))?;
     let grouped = q.contiguous()?.reshape((b, kv, h / kv * n, d))?;
-    let k_t = k.transpose(2, 3)?.contiguous()?; // (b, kv, d, m)
     let scale = (d as f64).powf(-0.5);
-    let scores = (grouped.matmul(&k_t)? * scale)?.reshape((b, h, n, m))?;
+    let score = |k: &Tensor| -> Result<Tensor> {
+        let k_t = k.transpose(2, 3)?; // (b, kv, d, m)
+        let k_t = if path == Path::Served {
+            k_t
+        } else {
+            k_t.contiguous()?
+        };
+        Ok((grouped.matmul(&k_t)? * scale)?.reshape((b, h, n, ()))?)
+    };
+    let scores = seen.iter().map(|(k, _)| score(k));
+    let scores = Tensor::cat(&scores.collect::<Result<Vec<_>>>()?, D::Minus1)?; // (b, h, n, m)
     let scores = match bias {
         Some(bias) => scores.broadcast_add(bias)?,
         None => scores,
     };
-    let weights = candle_nn::ops::softmax(&scores.to_dtype(DType::F32)?, D::Minus1)?;
-    let weights = weights
-        .to_dtype(q.dtype())?
-        .reshape((b, kv, h / kv * n, m))?;
-    let mixed = weights.matmul(&v.contiguous()?)?.reshape((b, h, n, d))?;
+    let shares = softmax(&scores.to_dtype(DType::F32)?, path)?.to_dtype(q.dtype())?;
+    let mut mixed: Option<Tensor> = None;
+    let mut first = 0;
+    for (_, v) in seen {
+        let m = v.dim(2)?;
+        let shares = shares.narrow(D::Minus1, first, m)?.contiguous()?;
+        let part = shares
+            .reshape((b, kv, h / kv * n, m))?
+            .matmul(&v.contiguous()?)?;
+        mixed = Some(match mixed {
+            Some(mixed) => (mixed + part)?,
+            None => part,
+        });
+        first += m;
+    }
+    let mixed = match mixed {
+        Some(mixed) => mixed.reshape((b, h, n, d))?,
+        None => q.zeros_like()?,
+    };
     Ok(mixed
         .transpose(1, 2)?
         .contiguous()?
         .reshape((b, n, h * d))?)
+}
+
+fn softmax(scores: &Tensor, path: Path) -> Result<Tensor> {
+    Ok(match path {
+        Path::Plain => candle_nn::ops::softmax(scores, D::Minus1)?,
+        Path::Served => candle_nn::ops::softmax_last_dim(&scores.contiguous()?)?,
+    })
 }
 
 /// Turns "may attend" (1 or 0, u8) into what [`attend`] adds to its scores: 0 or −∞.

@@ -7,6 +7,8 @@
 //! Foreign text goes through [`check`] first, so that it cannot end the user's turn or pose as an
 //! image. A sample has at most [`TOKENS_MAX`] tokens: attention's memory grows with their square.
 
+use std::ops::Range;
+
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::preprocess::Grid;
@@ -44,6 +46,40 @@ pub struct Rows {
     pub positions: [Vec<u32>; 3],
     /// Samples.
     pub n: usize,
+}
+
+impl Rows {
+    /// The columns from `first` on.
+    #[must_use]
+    pub fn from_column(&self, first: usize) -> Self {
+        Self {
+            width: self.width - first,
+            ids: self.columns(&self.ids, first..self.width),
+            mask: self.columns(&self.mask, first..self.width),
+            positions: std::array::from_fn(|axis| {
+                self.columns(&self.positions[axis], first..self.width)
+            }),
+            n: self.n,
+        }
+    }
+
+    /// The first `n` columns of the first row, by themselves.
+    #[must_use]
+    pub fn opening(&self, n: usize) -> Self {
+        Self {
+            width: n,
+            ids: self.ids[..n].to_vec(),
+            mask: self.mask[..n].to_vec(),
+            positions: std::array::from_fn(|axis| self.positions[axis][..n].to_vec()),
+            n: 1,
+        }
+    }
+
+    fn columns<T: Copy>(&self, cells: &[T], columns: Range<usize>) -> Vec<T> {
+        let rows = cells.chunks_exact(self.width.max(1));
+        rows.flat_map(|row| row[columns.clone()].iter().copied())
+            .collect()
+    }
 }
 
 /// Builds the prompt of a decision, to the byte the one that the networks were trained with

@@ -1,32 +1,56 @@
 //! Rotary position embedding: frequencies, tables, rotation (reference §3.5, §4, §6.6).
 
+use std::sync::Arc;
+
 use candle_core::{D, DType, Device, Tensor};
 use half::bf16;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::nn::weights::Path;
 
 /// Base of the vision tower's frequencies.
 const VISION_THETA: f32 = 10_000.0;
+/// Positions whose angles are computed once: those of the longest prompt, with a chunk and its gap.
+const POSITIONS: u32 = 4096 + 512;
 
-/// Cosines and sines of every position; each row holds its angles twice.
+/// Cosines and sines of the angles of every position.
 #[derive(Debug, Clone)]
 pub struct Tables {
-    /// `(b, s, d)`, f32.
-    pub cos: Tensor,
-    /// `(b, s, d)`, f32.
-    pub sin: Tensor,
+    /// `(b, s, d/2)`, f32.
+    cos: Tensor,
+    /// `(b, s, d/2)`, f32.
+    sin: Tensor,
 }
 
 impl Tables {
-    /// Makes them from angles `(b, s, d/2)`.
-    fn new(angles: Vec<f32>, (b, s, half): (usize, usize, usize), device: &Device) -> Result<Self> {
-        let angles = Tensor::from_vec(angles, (b, s, half), device)?;
-        let twice = Tensor::cat(&[&angles, &angles], D::Minus1)?; // (b, s, d)
+    /// Makes them from cosines and sines `(b, s, d/2)`.
+    fn new(
+        (cos, sin): (Vec<f32>, Vec<f32>),
+        shape: (usize, usize, usize),
+        device: &Device,
+    ) -> Result<Self> {
         Ok(Self {
-            cos: twice.cos()?,
-            sin: twice.sin()?,
+            cos: Tensor::from_vec(cos, shape, device)?,
+            sin: Tensor::from_vec(sin, shape, device)?,
         })
+    }
+
+    /// Positions of each sample.
+    ///
+    /// # Errors
+    /// None for tables that were made here.
+    pub fn positions(&self) -> Result<usize> {
+        Ok(self.cos.dim(1)?)
+    }
+
+    /// Cosines and sines `(b, s, d)`: each row holds its angles twice, as the reference has them.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn twice(&self) -> Result<(Tensor, Tensor)> {
+        let twice = |half: &Tensor| Tensor::cat(&[half, half], D::Minus1);
+        Ok((twice(&self.cos)?, twice(&self.sin)?))
     }
 
     /// Rotates each head: `x·cos + [−x₂, x₁]·sin` with `x₁`, `x₂` the halves of a head.
@@ -35,16 +59,20 @@ impl Tables {
     ///
     /// # Errors
     /// Another number of positions, or another width of a head.
-    pub fn rotate(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn rotate(&self, x: &Tensor, path: Path) -> Result<Tensor> {
         let wide = x.to_dtype(DType::F32)?;
+        if path == Path::Served {
+            let rotated = candle_nn::rotary_emb::rope(&wide.contiguous()?, &self.cos, &self.sin)?;
+            return Ok(rotated.to_dtype(x.dtype())?);
+        }
         let half = wide.dim(D::Minus1)? / 2;
         let low = wide.narrow(D::Minus1, 0, half)?;
         let high = wide.narrow(D::Minus1, half, half)?;
-        let turned = Tensor::cat(&[&high.neg()?, &low], D::Minus1)?;
-        let cos = self.cos.unsqueeze(1)?; // (b, 1, s, d)
+        let cos = self.cos.unsqueeze(1)?; // (b, 1, s, d/2)
         let sin = self.sin.unsqueeze(1)?;
-        let rotated = (wide.broadcast_mul(&cos)? + turned.broadcast_mul(&sin)?)?;
-        Ok(rotated.to_dtype(x.dtype())?)
+        let first = (low.broadcast_mul(&cos)? - high.broadcast_mul(&sin)?)?;
+        let second = (high.broadcast_mul(&cos)? + low.broadcast_mul(&sin)?)?;
+        Ok(Tensor::cat(&[&first, &second], D::Minus1)?.to_dtype(x.dtype())?)
     }
 }
 
@@ -64,11 +92,16 @@ pub fn inv_freq(theta: f32, dim: usize, rounded: bool) -> Vec<f32> {
 }
 
 /// The rotary embedding of the text model and of the action expert: interleaved MRoPE.
+///
+/// The angles do not depend on what is seen: cosines and sines of the first [`POSITIONS`] positions
+/// are computed once, and picked when they are needed.
 #[derive(Debug, Clone)]
 pub struct Mrope {
     inv_freq: Vec<f32>,
     /// Which axis (time, height, width) turns each frequency.
     axis: Vec<usize>,
+    /// Cosine and sine, `(POSITIONS, d/2)`.
+    known: Arc<[(f32, f32)]>,
     device: Device,
 }
 
@@ -88,9 +121,12 @@ impl Mrope {
             _ => 0,
         };
         let dim = config.text().head_dim;
+        let inv_freq = inv_freq(theta as f32, dim, rounded);
+        let at = |position: u32| inv_freq.iter().map(move |freq| turn(position, *freq));
         Ok(Self {
-            inv_freq: inv_freq(theta as f32, dim, rounded),
+            known: (0..POSITIONS).flat_map(at).collect(),
             axis: (0..dim / 2).map(axis).collect(),
+            inv_freq,
             device: device.clone(),
         })
     }
@@ -101,15 +137,36 @@ impl Mrope {
     /// What the device says.
     pub fn tables(&self, positions: &[Vec<u32>; 3], (b, s): (usize, usize)) -> Result<Tables> {
         let half = self.inv_freq.len();
-        let mut angles = Vec::with_capacity(b * s * half);
+        let (mut cos, mut sin) = (
+            Vec::with_capacity(b * s * half),
+            Vec::with_capacity(b * s * half),
+        );
         let [time, height, width] = positions;
         for ((t, h), w) in time.iter().zip(height).zip(width) {
-            let place = [*t as f32, *h as f32, *w as f32];
-            let turns = self.inv_freq.iter().zip(&self.axis);
-            angles.extend(turns.map(|(freq, axis)| place[*axis] * freq));
+            let place = [*t, *h, *w];
+            for (k, axis) in self.axis.iter().enumerate() {
+                let (c, s) = self.at(place[*axis], k);
+                cos.push(c);
+                sin.push(s);
+            }
         }
-        Tables::new(angles, (b, s, half), &self.device)
+        Tables::new((cos, sin), (b, s, half), &self.device)
     }
+
+    /// Cosine and sine of frequency `k` at a position.
+    fn at(&self, position: u32, k: usize) -> (f32, f32) {
+        if position < POSITIONS {
+            self.known[position as usize * self.inv_freq.len() + k]
+        } else {
+            turn(position, self.inv_freq[k])
+        }
+    }
+}
+
+/// Cosine and sine of an angle.
+fn turn(position: u32, freq: f32) -> (f32, f32) {
+    let angle = position as f32 * freq;
+    (angle.cos(), angle.sin())
 }
 
 /// The tables of an image's patches, each at `(row, column)`: half of a head turns with the row,
@@ -124,13 +181,9 @@ pub fn vision_tables(
     device: &Device,
 ) -> Result<Tables> {
     let freq = inv_freq(VISION_THETA, head_dim / 2, rounded);
-    let mut angles = Vec::with_capacity(places.len() * head_dim / 2);
-    for (row, column) in places {
-        for place in [row, column] {
-            angles.extend(freq.iter().map(|f| *place as f32 * f));
-        }
-    }
-    Tables::new(angles, (1, places.len(), head_dim / 2), device)
+    let axes = places.iter().flat_map(|(row, column)| [*row, *column]);
+    let turns = axes.flat_map(|place| freq.iter().map(move |freq| turn(place as u32, *freq)));
+    Tables::new(turns.unzip(), (1, places.len(), head_dim / 2), device)
 }
 
 #[cfg(test)]
@@ -142,13 +195,26 @@ mod tests {
         let tables = vision_tables(&[(0, 0), (3, 5)], 8, false, &Device::Cpu).unwrap();
         let x = Tensor::arange(0f32, 16.0, &Device::Cpu).unwrap();
         let x = x.reshape((1, 1, 2, 8)).unwrap();
-        let y = tables.rotate(&x).unwrap();
-        let rows = |t: &Tensor| t.reshape((2, 8)).unwrap().to_vec2::<f32>().unwrap();
-        let (before, after) = (rows(&x), rows(&y));
-        assert_eq!(before[0], after[0]);
-        let length = |row: &[f32]| row.iter().map(|v| v * v).sum::<f32>();
-        assert!((length(&before[1]) - length(&after[1])).abs() < 1e-2);
-        assert!(before[1] != after[1]);
+        for path in [Path::Plain, Path::Served] {
+            let y = tables.rotate(&x, path).unwrap();
+            let rows = |t: &Tensor| t.reshape((2, 8)).unwrap().to_vec2::<f32>().unwrap();
+            let (before, after) = (rows(&x), rows(&y));
+            assert_eq!(before[0], after[0]);
+            let length = |row: &[f32]| row.iter().map(|v| v * v).sum::<f32>();
+            assert!((length(&before[1]) - length(&after[1])).abs() < 1e-2);
+            assert!(before[1] != after[1]);
+        }
+    }
+
+    #[test]
+    fn angles_beyond_the_known_ones_are_computed_alike() {
+        let config = crate::synth::Preset::Tiny.config().unwrap();
+        let mrope = Mrope::new(&config, false, &Device::Cpu).unwrap();
+        for position in [0, 1, 77, POSITIONS - 1, POSITIONS, 2 * POSITIONS] {
+            for (k, freq) in mrope.inv_freq.iter().enumerate() {
+                assert_eq!(mrope.at(position, k), turn(position, *freq));
+            }
+        }
     }
 
     #[test]

@@ -31,16 +31,26 @@ pub const SHARD_BYTES: u64 = 5_000_000_000;
 pub enum Preset {
     /// Some hundred thousand parameters; a processor computes a chunk in milliseconds.
     Tiny,
+    /// All layers of the released network, each much narrower: 0.2 billion parameters.
+    Narrow,
+    /// Few layers of the released network, each as wide: 0.8 billion parameters.
+    Shallow,
     /// The released network: 4.7 billion parameters.
     Xr04_7b,
 }
 
+/// Presets by name.
+const NAMES: [(Preset, &str); 4] = [
+    (Preset::Tiny, "tiny"),
+    (Preset::Narrow, "narrow"),
+    (Preset::Shallow, "shallow"),
+    (Preset::Xr04_7b, "xr0-4.7b"),
+];
+
 impl fmt::Display for Preset {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Tiny => "tiny",
-            Self::Xr04_7b => "xr0-4.7b",
-        })
+        let name = NAMES.iter().find(|(preset, _)| preset == self);
+        formatter.pad(name.map_or("", |(_, name)| name))
     }
 }
 
@@ -50,12 +60,13 @@ impl FromStr for Preset {
     /// Reads a preset's name.
     ///
     /// # Errors
-    /// Any text but `tiny` and `xr0-4.7b`.
+    /// Any other text.
     fn from_str(text: &str) -> Result<Self> {
-        let known = [Self::Tiny, Self::Xr04_7b];
-        let found = known.into_iter().find(|preset| preset.to_string() == text);
-        found.ok_or_else(|| {
-            Error::input(format!("there is no preset {text:?}: say tiny or xr0-4.7b"))
+        let found = NAMES.iter().find(|(_, name)| *name == text);
+        found.map(|(preset, _)| *preset).ok_or_else(|| {
+            let names: Vec<_> = NAMES.iter().map(|(_, name)| *name).collect();
+            let names = names.join(", ");
+            Error::input(format!("there is no preset {text:?}: say one of {names}"))
         })
     }
 }
@@ -65,6 +76,8 @@ impl Preset {
     pub fn config_json(self) -> Value {
         match self {
             Self::Tiny => presets::tiny(),
+            Self::Narrow => presets::narrow(),
+            Self::Shallow => presets::shallow(),
             Self::Xr04_7b => presets::xr0_4_7b(),
         }
     }
@@ -86,7 +99,7 @@ impl Preset {
         let limits = match self {
             // Small views stay small, or the tiny network would compute on big images.
             Self::Tiny => json!({ "min_pixels": 1024, "max_pixels": 16384 }),
-            Self::Xr04_7b => {
+            Self::Narrow | Self::Shallow | Self::Xr04_7b => {
                 json!({ "size": { "shortest_edge": 65536, "longest_edge": 16_777_216 } })
             }
         };

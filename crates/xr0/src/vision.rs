@@ -2,18 +2,27 @@
 //!
 //! Paper: Qwen3-VL's vision transformer. Reference §4. `N` patches of all images in prompt order,
 //! in 2×2 merge blocks; `M = N/4` merged tokens; `h` the tower's width, `H` the text model's.
+//!
+//! What depends on an image's size alone, positions and rotations, is computed once a size.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
 
 use crate::config::{Config, VisionConfig};
 use crate::error::{Error, Result};
-use crate::nn::{LayerNorm, Linear, Weights, attend};
+use crate::nn::linear::Linear;
+use crate::nn::weights::{Path, Weights};
+use crate::nn::{LayerNorm, attend};
 use crate::preprocess::{Grid, merge_order};
 use crate::rope::{Tables, vision_tables};
 use crate::trace::Trace;
 
 /// Epsilon of every layer norm of the tower.
 const EPS: f64 = 1e-6;
+
+/// Image sizes whose positions and rotations are kept.
+const SIZES_KEPT: usize = 8;
 
 /// What the tower gives of all images of a batch.
 #[derive(Debug, Clone)]
@@ -24,8 +33,47 @@ pub struct ImageTokens {
     pub deepstack: Vec<Tensor>,
 }
 
-/// The vision tower.
+impl ImageTokens {
+    /// Those of no image, for a text model `hidden` wide.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn none(hidden: usize, (dtype, device): (DType, &Device)) -> Result<Self> {
+        Ok(Self {
+            embeds: Tensor::zeros((0, hidden), dtype, device)?,
+            deepstack: Vec::new(),
+        })
+    }
+
+    /// Puts those of several images behind each other.
+    ///
+    /// # Errors
+    /// Images of different models.
+    pub fn joined(images: &[Arc<Self>]) -> Result<Self> {
+        let all = |of: &dyn Fn(&Self) -> Tensor| {
+            let each: Vec<_> = images.iter().map(|image| of(image)).collect();
+            Tensor::cat(&each, 0)
+        };
+        let features = images.first().map_or(0, |image| image.deepstack.len());
+        let deepstack = (0..features).map(|i| all(&|image| image.deepstack[i].clone()));
+        Ok(Self {
+            embeds: all(&|image| image.embeds.clone())?,
+            deepstack: deepstack.collect::<candle_core::Result<_>>()?,
+        })
+    }
+}
+
+/// Of an image of one size.
 #[derive(Debug, Clone)]
+struct Placing {
+    /// `(n, h)`: the position embedding of its patches.
+    embedding: Tensor,
+    /// `(1, n, d/2)`.
+    tables: Tables,
+}
+
+/// The vision tower.
+#[derive(Debug)]
 pub struct VisionTower {
     patch_embed: Linear,
     /// `(side², h)`: a square table of position embeddings.
@@ -38,7 +86,9 @@ pub struct VisionTower {
     merge: usize,
     head_dim: usize,
     rope_bf16: bool,
+    path: Path,
     device: Device,
+    placings: Mutex<Vec<(Grid, Placing)>>,
 }
 
 impl VisionTower {
@@ -66,7 +116,7 @@ impl VisionTower {
             .map(|index| Merger::load(&list.pp(index), vision, NormPlace::AfterGrouping))
             .collect::<Result<_>>()?;
         Ok(Self {
-            patch_embed: Linear::new(&kernel, Some(proj.get(hidden, "bias")?))?,
+            patch_embed: Linear::new(&kernel, weights)?.with_bias(proj.get(hidden, "bias")?),
             pos_embed: weights.get((vision.num_position_embeddings, hidden), "pos_embed.weight")?,
             side: vision.num_position_embeddings.isqrt(),
             blocks,
@@ -76,7 +126,9 @@ impl VisionTower {
             merge: vision.spatial_merge_size,
             head_dim: hidden / vision.num_heads,
             rope_bf16,
+            path: weights.path(),
             device: weights.device().clone(),
+            placings: Mutex::default(),
         })
     }
 
@@ -94,10 +146,13 @@ impl VisionTower {
     ) -> Result<ImageTokens> {
         let patches = self.patch_embed.forward(pixel_values)?; // (N, h)
         trace.take("vision.patch_embed", None, &patches);
-        let pos_embed = self.position_embedding(grids)?; // (N, h)
+        let placings = grids.iter().map(|grid| self.placing(*grid));
+        let placings = placings.collect::<Result<Vec<_>>>()?;
+        let embeddings: Vec<_> = placings.iter().map(|own| &own.embedding).collect();
+        let pos_embed = Tensor::cat(&embeddings, 0)?; // (N, h)
         trace.take("vision.pos_embed", None, &pos_embed);
         let mut h = (patches + pos_embed)?;
-        let tables = self.rotary_tables(grids)?;
+        let tables: Vec<_> = placings.into_iter().map(|own| own.tables).collect();
         let mut deepstack = Vec::new();
         for (index, block) in self.blocks.iter().enumerate() {
             h = block.forward(&h, &tables)?;
@@ -118,30 +173,51 @@ impl VisionTower {
         Ok(ImageTokens { embeds, deepstack })
     }
 
+    /// Where the patches of an image stand. The plain form computes it anew, since the table of
+    /// positions may be learning.
+    fn placing(&self, grid: Grid) -> Result<Placing> {
+        let kept = || self.placings.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept().iter().find(|(of, _)| *of == grid).cloned();
+        if let Some((_, placing)) = known {
+            return Ok(placing);
+        }
+        let places: Vec<_> = merge_order(grid, self.merge).collect();
+        let placing = Placing {
+            embedding: self.position_embedding(grid, &places)?,
+            tables: vision_tables(&places, self.head_dim, self.rope_bf16, &self.device)?,
+        };
+        if self.path == Path::Served {
+            let mut kept = kept();
+            if SIZES_KEPT <= kept.len() {
+                kept.remove(0);
+            }
+            kept.push((grid, placing.clone()));
+        }
+        Ok(placing)
+    }
+
     /// Samples the square table bilinearly at each patch, in merge-block order (reference §4.2).
-    fn position_embedding(&self, grids: &[Grid]) -> Result<Tensor> {
+    fn position_embedding(&self, grid: Grid, places: &[(usize, usize)]) -> Result<Tensor> {
+        let (ys, xs) = (
+            linspace(self.side, grid.rows),
+            linspace(self.side, grid.columns),
+        );
         let mut corners: [(Vec<u32>, Vec<f32>); 4] = Default::default();
-        for grid in grids {
-            let (ys, xs) = (
-                linspace(self.side, grid.rows),
-                linspace(self.side, grid.columns),
-            );
-            for (row, column) in merge_order(*grid, self.merge) {
-                let (y, x) = (ys[row], xs[column]);
-                let (y0, x0) = (y.floor(), x.floor());
-                let (dy, dx) = (y - y0, x - x0);
-                let (y0, x0) = (y0 as usize, x0 as usize);
-                let (y1, x1) = ((y0 + 1).min(self.side - 1), (x0 + 1).min(self.side - 1));
-                let at = [
-                    (y0, x0, (1.0 - dy) * (1.0 - dx)),
-                    (y0, x1, (1.0 - dy) * dx),
-                    (y1, x0, dy * (1.0 - dx)),
-                    (y1, x1, dy * dx),
-                ];
-                for ((cells, shares), (y, x, share)) in corners.iter_mut().zip(at) {
-                    cells.push((y * self.side + x) as u32);
-                    shares.push(share);
-                }
+        for (row, column) in places {
+            let (y, x) = (ys[*row], xs[*column]);
+            let (y0, x0) = (y.floor(), x.floor());
+            let (dy, dx) = (y - y0, x - x0);
+            let (y0, x0) = (y0 as usize, x0 as usize);
+            let (y1, x1) = ((y0 + 1).min(self.side - 1), (x0 + 1).min(self.side - 1));
+            let at = [
+                (y0, x0, (1.0 - dy) * (1.0 - dx)),
+                (y0, x1, (1.0 - dy) * dx),
+                (y1, x0, dy * (1.0 - dx)),
+                (y1, x1, dy * dx),
+            ];
+            for ((cells, shares), (y, x, share)) in corners.iter_mut().zip(at) {
+                cells.push((y * self.side + x) as u32);
+                shares.push(share);
             }
         }
         let mut sum: Option<Tensor> = None;
@@ -160,15 +236,6 @@ impl VisionTower {
             });
         }
         sum.ok_or_else(|| Error::input("there is no image"))
-    }
-
-    /// One table an image.
-    fn rotary_tables(&self, grids: &[Grid]) -> Result<Vec<Tables>> {
-        let table = |grid: &Grid| {
-            let places: Vec<_> = merge_order(*grid, self.merge).collect();
-            vision_tables(&places, self.head_dim, self.rope_bf16, &self.device)
-        };
-        grids.iter().map(table).collect()
     }
 }
 
@@ -199,6 +266,7 @@ struct Block {
     linear_fc1: Linear,
     linear_fc2: Linear,
     heads: usize,
+    path: Path,
 }
 
 impl Block {
@@ -213,6 +281,7 @@ impl Block {
             linear_fc1: Linear::load(&mlp.pp("linear_fc1"), hidden, inner)?,
             linear_fc2: Linear::load(&mlp.pp("linear_fc2"), inner, hidden)?,
             heads: config.num_heads,
+            path: weights.path(),
         })
     }
 
@@ -230,12 +299,13 @@ impl Block {
         let mut mixed = Vec::with_capacity(images.len());
         let mut first = 0;
         for tables in images {
-            let patches = tables.cos.dim(1)?;
+            let patches = tables.positions()?;
             let own = qkv.narrow(0, first, patches)?.permute((1, 2, 0, 3))?; // (3, heads, n, d)
             let part = |index| own.narrow(0, index, 1);
-            let q = tables.rotate(&part(0)?)?; // (1, heads, n, d)
-            let k = tables.rotate(&part(1)?)?;
-            mixed.push(attend(&q, &k, &part(2)?, None)?.squeeze(0)?); // (n, h)
+            let q = tables.rotate(&part(0)?, self.path)?; // (1, heads, n, d)
+            let k = tables.rotate(&part(1)?, self.path)?;
+            let v = part(2)?;
+            mixed.push(attend(&q, &[(&k, &v)], None, self.path)?.squeeze(0)?); // (n, h)
             first += patches;
         }
         self.proj.forward(&Tensor::cat(&mixed, 0)?)

@@ -55,6 +55,54 @@ pub fn tiny() -> Value {
     config((&text, &vision), (64, 3), tokens::LETTERS)
 }
 
+/// All layers of the released network, each narrower: a decision takes a processor some tenths of a
+/// second, and its stages have the shares that they have in the large one.
+pub fn narrow() -> Value {
+    let text = Text {
+        vocabulary: 2048,
+        width: 512,
+        mlp: 1536,
+        layers: 36,
+        heads: 8,
+        kv_heads: 4,
+        head_dim: 64,
+        sections: [12, 10, 10],
+    };
+    let vision = Vision {
+        depth: 24,
+        width: 256,
+        mlp: 1024,
+        heads: 4,
+        positions: 2304,
+        deepstack: [5, 11, 17],
+    };
+    config((&text, &vision), (512, 16), tokens::LETTERS)
+}
+
+/// Few layers of the released network, each as wide: what fewer bits a weight do to a number can be
+/// seen here without the large one's memory.
+pub fn shallow() -> Value {
+    let text = Text {
+        vocabulary: 2048,
+        width: 2560,
+        mlp: 9728,
+        layers: 6,
+        heads: 32,
+        kv_heads: 8,
+        head_dim: 128,
+        sections: [24, 20, 20],
+    };
+    let vision = Vision {
+        depth: 4,
+        width: 1024,
+        mlp: 4096,
+        heads: 16,
+        positions: 2304,
+        deepstack: [0, 1, 2],
+    };
+    config((&text, &vision), (1024, 4), tokens::LETTERS)
+}
+
 /// The released network (reference §1.2).
 pub fn xr0_4_7b() -> Value {
     let text = Text {
