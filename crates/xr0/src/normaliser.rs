@@ -1,13 +1,16 @@
 //! A robot type's action statistics, and actions in physical units (reference §7.4 – §7.6).
 //!
 //! The chunk length of a robot type is the number of rows of its table, not `action_length`.
-//! States are never normalised. Reference: `modeling_mibot.py` of the checkpoints; profile A
-//! decodes without the epsilon that the training code adds to the deviation.
+//! States are never normalised. Reference: `modeling_mibot.py` of the checkpoints. Profile A decodes
+//! without the epsilon that the training code adds to the deviation; profile B has it in both
+//! directions, and zeros in the slots that the robot type does not use.
 
 use crate::error::{self, Error};
 
 /// A deviation up to it marks a slot that the robot type does not use.
 const ACTIVE_STD_MIN: f32 = 1e-5;
+/// Profile B adds it to the deviation, in both directions.
+const PROFILE_B_EPSILON: f32 = 1e-6;
 /// Rows or slots beyond it are a lie or an attack.
 const SIDE_MAX: usize = 4096;
 
@@ -110,6 +113,55 @@ impl Normaliser {
         let decoded = normalised.iter().zip(tables);
         Ok(decoded.map(|(x, (std, mean))| x * std + mean).collect())
     }
+
+    /// Normalises the first rows of a chunk: `(a - mean) / (std + 1e-6) * mask`, in f32 (reference
+    /// §7.6, profile B). Row `i` uses row `i` of the tables.
+    ///
+    /// # Shapes
+    /// `physical` and the result: `(rows, width)`, row-major, with at most `horizon` rows.
+    ///
+    /// # Errors
+    /// A number of values that is no whole number of rows, or too many.
+    pub fn encode(&self, physical: &[f32]) -> error::Result<Vec<f32>> {
+        self.masked(physical, |a, std, mean| (a - mean) / std)
+    }
+
+    /// Turns the first rows of a normalised chunk into physical units:
+    /// `(x * (std + 1e-6) + mean) * mask`, in f32 (reference §7.6, profile B).
+    ///
+    /// # Shapes
+    /// As [`Normaliser::encode`].
+    ///
+    /// # Errors
+    /// As [`Normaliser::encode`].
+    pub fn decode_masked(&self, normalised: &[f32]) -> error::Result<Vec<f32>> {
+        self.masked(normalised, |x, std, mean| x * std + mean)
+    }
+
+    /// Applies a function of value, deviation with epsilon, and mean; 0 in unused slots.
+    fn masked(
+        &self,
+        values: &[f32],
+        each: impl Fn(f32, f32, f32) -> f32,
+    ) -> error::Result<Vec<f32>> {
+        if self.std.len() < values.len() || !values.len().is_multiple_of(self.width) {
+            return Err(Error::input(format!(
+                "{} values are no whole rows of {} slots, at most {} rows",
+                values.len(),
+                self.width,
+                self.horizon
+            )));
+        }
+        let tables = self.std.iter().zip(&self.mean);
+        let one = |(value, (std, mean)): (&f32, (&f32, &f32))| {
+            if ACTIVE_STD_MIN < *std {
+                each(*value, std + PROFILE_B_EPSILON, *mean)
+            } else {
+                0.0
+            }
+        };
+        Ok(values.iter().zip(tables).map(one).collect())
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +187,26 @@ mod tests {
     fn decoding_scales_then_shifts_each_row_by_its_own() {
         let decoded = two_by_two().decode(&[3.0, 100.0, 0.0, 0.0]).unwrap();
         assert_eq!(decoded, [7.0, -2.0, 0.5, 0.0]);
+    }
+
+    #[test]
+    fn a_prefix_is_encoded_row_by_row_and_decoded_back() {
+        let normaliser = two_by_two();
+        let encoded = normaliser.encode(&[7.0, 5.0]).unwrap();
+        assert_eq!(encoded, [(7.0 - 1.0) / (2.0f32 + 1e-6), 0.0]);
+        let back = normaliser.decode_masked(&encoded).unwrap();
+        assert!((back[0] - 7.0).abs() < 1e-6 && back[1].total_cmp(&0.0).is_eq());
+        let second_row = normaliser.encode(&[0.0, 0.0, 9.0, 2.2e-5]).unwrap();
+        assert_eq!(second_row[2..], [0.0, 2.2e-5 / (1.1e-5f32 + 1e-6)]);
+    }
+
+    #[test]
+    fn more_or_broken_rows_are_neither_encoded_nor_decoded() {
+        for n in [1, 3, 6] {
+            assert!(two_by_two().encode(&vec![0.0; n]).is_err(), "{n}");
+            assert!(two_by_two().decode_masked(&vec![0.0; n]).is_err(), "{n}");
+        }
+        assert!(two_by_two().encode(&[]).unwrap().is_empty());
     }
 
     #[test]

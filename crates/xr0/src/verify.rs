@@ -6,11 +6,16 @@
 //!
 //! ```text
 //!  set: files as the manifest says ─► cases: kind, inputs, stored tensors
-//!                                        │ sync, sync_rope_bf16 ─► network (a batch at a time)
+//!                                        │ sync, sync_rope_bf16, async ─► network, on both paths
+//!                                        │ train, train_causal, train_proposal ─► losses, gradients
 //!                                        │ preprocess, tokenizer ─► tables
 //!                                        ▼
 //!                     tolerance (class of a name) ─► a line per tensor ─► summary
 //! ```
+//! On the plain path every stored number is compared. What the served path gives (keys and values
+//! for the action expert, one velocity, actions) is compared once more, as `served/NAME`; numbers
+//! that stand in `cases.json` are called `cases.NAME`.
+//!
 //! A kind that is not known here is a skip, and is named; a stored tensor that is not computed is a
 //! failure.
 
@@ -20,15 +25,22 @@ use serde::Serialize;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
+use crate::nn::weights;
 
-use self::judge::Judge;
-use self::network::Networks;
-use self::set::{Set, Work};
+use self::case::{Case, Work};
+use self::judge::{Judge, Score};
+use self::network::Network;
+use self::set::Set;
 use self::tolerance::Class;
 
 mod array;
+mod case;
+mod flow;
+mod gradients;
+mod inputs;
 mod judge;
 mod network;
+mod proposal;
 mod set;
 mod tables;
 pub mod tolerance;
@@ -51,7 +63,8 @@ pub struct Line {
     pub class: Class,
     /// Largest difference that passes.
     pub limit: f64,
-    /// Largest absolute difference; infinite where nothing could be compared.
+    /// The difference as the class measures it: absolute; relative for losses and norms; over the
+    /// largest number for gradients. Infinite where nothing could be compared.
     pub difference: f64,
     /// Whether it lies within the limit.
     pub passed: bool,
@@ -66,7 +79,7 @@ pub struct Worst {
     pub case: String,
     /// The tensor.
     pub tensor: String,
-    /// Largest absolute difference; null in JSON where nothing could be compared.
+    /// The difference as its class measures it; null in JSON where nothing could be compared.
     pub difference: f64,
     /// Largest difference that passes.
     pub limit: f64,
@@ -81,8 +94,10 @@ pub struct CaseSummary {
     pub kind: String,
     /// Whether all of it lies within the limits.
     pub passed: bool,
-    /// Stored tensors and entries that it was held against.
+    /// Comparisons: stored tensors, entries and norms, on both paths.
     pub tensors: usize,
+    /// How many of them are of the served path.
+    pub served: usize,
     /// The one that came closest to its limit.
     pub worst: Option<Worst>,
 }
@@ -115,30 +130,99 @@ impl Summary {
 pub fn verify(dir: &Path, options: &Options, report: &mut dyn FnMut(&Line)) -> Result<Summary> {
     let set = Set::open(dir)?;
     let checkpoint = Checkpoint::open(&set.model_dir())?;
-    let mut networks = Networks::new(&checkpoint);
-    let (mut cases, mut skipped) = (Vec::new(), Vec::new());
-    for case in set.cases() {
-        let mut judge = Judge::new(&case.name, options, report);
-        match &case.work {
-            Work::Unknown => {
-                if !skipped.contains(&case.kind) {
-                    skipped.push(case.kind.clone());
-                }
-                continue;
-            }
-            Work::Network(keys) => networks.verify(&set, keys, &mut judge)?,
-            Work::Preprocess(rows) => {
-                tables::preprocess(&set, case, (rows, &checkpoint), &mut judge)?;
-            }
-            Work::Tokenizer(file) => tables::tokenizer(&set, file, &checkpoint, &mut judge)?,
+    let cases = set.cases().iter();
+    let mut run = Run {
+        set: &set,
+        checkpoint: &checkpoint,
+        options,
+        report,
+        scores: cases.map(|_| Score::new()).collect(),
+    };
+    for rope_bf16 in [false, true] {
+        for path in [weights::Path::Plain, weights::Path::Served] {
+            run.network(rope_bf16, path)?;
         }
-        cases.push(judge.summary(&case.kind));
     }
+    run.others()?;
+    let scored = set.cases().iter().zip(run.scores);
+    let known = scored.filter(|(case, _)| !matches!(case.work, Work::Unknown));
+    let cases: Vec<_> = known
+        .map(|(case, score)| score.summary(&case.name, &case.kind))
+        .collect();
+    let unknown = set
+        .cases()
+        .iter()
+        .filter(|case| matches!(case.work, Work::Unknown));
+    let mut skipped: Vec<_> = unknown.map(|case| case.kind.clone()).collect();
     skipped.sort();
+    skipped.dedup();
     let worst = judge::worst(cases.iter().filter_map(|case| case.worst.clone()));
     Ok(Summary {
         cases,
         skipped,
         worst,
     })
+}
+
+/// A verification under way.
+struct Run<'a> {
+    set: &'a Set,
+    checkpoint: &'a Checkpoint,
+    options: &'a Options,
+    report: &'a mut dyn FnMut(&Line),
+    /// One a case, in their order.
+    scores: Vec<Score>,
+}
+
+impl Run<'_> {
+    /// Runs the cases of one network, which is gone before the next one asks for memory.
+    fn network(&mut self, rope_bf16: bool, path: weights::Path) -> Result<()> {
+        let mut network = None;
+        for (case, score) in self.set.cases().iter().zip(&mut self.scores) {
+            let Work::Network(keys) = &case.work else {
+                continue;
+            };
+            if keys.rope_bf16 != rope_bf16 {
+                continue;
+            }
+            let network = match &mut network {
+                Some(network) => network,
+                none => none.insert(Network::load(self.checkpoint, rope_bf16, path)?),
+            };
+            let mut judge = Judge {
+                case: &case.name,
+                path,
+                options: self.options,
+                report: self.report,
+                score,
+            };
+            network.verify(self.set, keys, &mut judge)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the cases that bring their own weights, or need none.
+    fn others(&mut self) -> Result<()> {
+        for (case, score) in self.set.cases().iter().zip(&mut self.scores) {
+            let mut judge = Judge {
+                case: &case.name,
+                path: weights::Path::Plain,
+                options: self.options,
+                report: self.report,
+                score,
+            };
+            other(self.set, self.checkpoint, case, &mut judge)?;
+        }
+        Ok(())
+    }
+}
+
+fn other(set: &Set, checkpoint: &Checkpoint, case: &Case, judge: &mut Judge<'_>) -> Result<()> {
+    match &case.work {
+        Work::Network(_) | Work::Unknown => Ok(()),
+        Work::Flow(keys) => flow::verify(set, checkpoint, keys, judge),
+        Work::Proposal(keys) => proposal::verify(set, checkpoint, keys, judge),
+        Work::Preprocess(rows) => tables::preprocess(set, case, (rows, checkpoint), judge),
+        Work::Tokenizer(file) => tables::tokenizer(set, file, checkpoint, judge),
+    }
 }

@@ -7,6 +7,8 @@ use safetensors::tensor::TensorView;
 
 use crate::error::Result;
 
+use super::tolerance::Measure;
+
 /// Numbers with a shape, row-major; f64 holds every stored number type exactly (ids stay below 2^53).
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Array {
@@ -92,10 +94,67 @@ impl Array {
         self.values.iter().map(byte).collect()
     }
 
-    /// Gives the largest absolute difference to another array of the same shape.
+    /// Makes one of a single number.
+    pub(super) fn number(value: f64) -> Self {
+        Self::new(&[], &[value])
+    }
+
+    /// Takes every `r`-th entry of an axis.
+    pub(super) fn every(&self, r: usize, axis: usize) -> Self {
+        let mut shape = self.shape.clone();
+        let n = shape.get(axis).copied().unwrap_or(0).max(1);
+        let inner: usize = shape.iter().skip(axis + 1).product();
+        if let Some(size) = shape.get_mut(axis) {
+            *size = size.div_ceil(r);
+        }
+        let rows = self.values.chunks(inner.max(1)).enumerate();
+        let taken = rows.filter(|(row, _)| (row % n).is_multiple_of(r));
+        let values = taken.flat_map(|(_, row)| row.iter().copied()).collect();
+        Self { shape, values }
+    }
+
+    /// Gives how far another array of the same shape lies from this, stored one.
     ///
     /// A number that is not finite, on either side, makes it infinite. Fails where the shapes
     /// differ, or where not a single element counts: that would pass without a comparison.
+    pub(super) fn apart(
+        &self,
+        computed: &Self,
+        measure: Measure,
+        tokens: Option<Tokens<'_>>,
+    ) -> std::result::Result<f64, String> {
+        let over = |difference: f64, scale: f64| {
+            if difference == 0.0 {
+                0.0
+            } else {
+                difference / scale
+            }
+        };
+        let largest = || {
+            self.values
+                .iter()
+                .fold(0.0, |largest, x: &f64| x.abs().max(largest))
+        };
+        match measure {
+            Measure::Absolute => self.difference(computed, tokens),
+            Measure::OfLargest => Ok(over(self.difference(computed, tokens)?, largest())),
+            Measure::Relative => {
+                let scaled = |array: &Self| Self {
+                    shape: array.shape.clone(),
+                    values: (array.values.iter().zip(&self.values))
+                        .map(|(x, stored)| over(*x, stored.abs()))
+                        .collect(),
+                };
+                if self.shape == computed.shape {
+                    scaled(self).difference(&scaled(computed), tokens)
+                } else {
+                    self.difference(computed, tokens)
+                }
+            }
+        }
+    }
+
+    /// Gives the largest absolute difference to another array of the same shape; as [`Self::apart`].
     pub(super) fn difference(
         &self,
         other: &Self,
@@ -191,6 +250,49 @@ mod tests {
         assert!(a.difference(&b, None).is_err());
         let nothing = array(&[0], &[]);
         assert!(nothing.difference(&nothing, None).is_err());
+    }
+
+    #[test]
+    fn each_measure_has_its_own_scale() {
+        let (stored, computed) = (array(&[2], &[10.0, -0.5]), array(&[2], &[10.1, -0.4]));
+        for (measure, wanted) in [
+            (Measure::Absolute, 0.1),
+            (Measure::Relative, 0.2),
+            (Measure::OfLargest, 0.01),
+        ] {
+            let apart = stored.apart(&computed, measure, None).unwrap();
+            assert!((apart - wanted).abs() < 1e-12, "{measure:?} {apart}");
+        }
+    }
+
+    #[test]
+    fn zero_agrees_with_zero_alone_and_what_is_not_finite_with_nothing() {
+        for measure in [Measure::Relative, Measure::OfLargest] {
+            let apart = |a: f64, b: f64| {
+                array(&[1], &[a])
+                    .apart(&array(&[1], &[b]), measure, None)
+                    .unwrap()
+            };
+            assert!(apart(0.0, 0.0).total_cmp(&0.0).is_eq());
+            for (a, b) in [
+                (0.0, 1e-30),
+                (1.0, f64::NAN),
+                (f64::NAN, 1.0),
+                (f64::INFINITY, 1.0),
+            ] {
+                assert!(!apart(a, b).is_finite(), "{measure:?} {a} {b}");
+            }
+            let other = array(&[2], &[0.0; 2]);
+            assert!(array(&[1], &[0.0]).apart(&other, measure, None).is_err());
+        }
+    }
+
+    #[test]
+    fn every_second_entry_of_an_axis_is_taken() {
+        let all = array(&[2, 4, 1], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+        assert_eq!(all.every(2, 1), array(&[2, 2, 1], &[0.0, 2.0, 4.0, 6.0]));
+        assert_eq!(all.every(2, 0), array(&[1, 4, 1], &[0.0, 1.0, 2.0, 3.0]));
+        assert_eq!(all.every(1, 2), all);
     }
 
     /// `(b, heads, s, d)` = (2, 2, 3, 1); the second sample has one real token.

@@ -2,37 +2,37 @@
 
 use std::collections::BTreeMap;
 
+use crate::error::Error;
+use crate::nn::weights::Path;
+
 use super::array::{Array, Tokens};
-use super::tolerance::Class;
+use super::tolerance::{Class, SERVED};
 use super::{CaseSummary, Line, Options, Worst};
 
-/// Keeps the score of one case.
-pub(super) struct Judge<'a> {
-    case: &'a str,
-    options: &'a Options,
-    report: &'a mut dyn FnMut(&Line),
+/// The score of a case, over all paths that it is run on.
+#[derive(Debug)]
+pub(super) struct Score {
     tensors: usize,
+    served: usize,
     passed: bool,
     worst: Option<Worst>,
 }
 
-impl<'a> Judge<'a> {
-    /// Begins with a case.
-    pub(super) fn new(
-        case: &'a str,
-        options: &'a Options,
-        report: &'a mut dyn FnMut(&Line),
-    ) -> Self {
-        Self {
-            case,
-            options,
-            report,
-            tensors: 0,
-            passed: true,
-            worst: None,
-        }
-    }
+/// Judges one case on one path.
+pub(super) struct Judge<'a> {
+    /// The case.
+    pub(super) case: &'a str,
+    /// The path that it is run on.
+    pub(super) path: Path,
+    /// What may be changed.
+    pub(super) options: &'a Options,
+    /// Who is told of every comparison.
+    pub(super) report: &'a mut dyn FnMut(&Line),
+    /// Where it is kept.
+    pub(super) score: &'a mut Score,
+}
 
+impl Judge<'_> {
     /// Holds every stored tensor that is no input against the computed one of that name.
     ///
     /// `mask` is `(b, s)`: which tokens are real.
@@ -48,7 +48,10 @@ impl<'a> Judge<'a> {
                 .zip(mask)
                 .map(|(axis, mask)| Tokens { axis, mask });
             match computed.get(name) {
-                Some(computed) => self.compare(name, stored.difference(computed, tokens)),
+                Some(computed) => {
+                    let measure = Class::of(name).measure();
+                    self.compare(name, stored.apart(computed, measure, tokens));
+                }
                 None => self.compare(
                     name,
                     Err("is stored, but this program does not compute it".to_owned()),
@@ -57,7 +60,37 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Takes the largest absolute difference of one tensor, or why there is none.
+    /// Holds one stored number against a computed one.
+    pub(super) fn compare_number(&mut self, name: &str, stored: f64, computed: f64) {
+        let [stored, computed] = [stored, computed].map(Array::number);
+        let difference = stored.apart(&computed, Class::of(name).measure(), None);
+        self.compare(name, difference);
+    }
+
+    /// Holds the losses of `cases.json` against the computed ones.
+    pub(super) fn compare_losses(
+        &mut self,
+        stored: &BTreeMap<String, f64>,
+        computed: &BTreeMap<String, Array>,
+    ) {
+        for (name, stored) in stored {
+            let line = format!("cases.{name}");
+            match computed.get(name).map(|array| &*array.values) {
+                Some([computed]) => self.compare_number(&line, *stored, *computed),
+                _ => self.compare(&line, Err("is stored, but not computed".to_owned())),
+            }
+        }
+    }
+
+    /// Says that the case could not be run: nothing that is stored goes by without a verdict.
+    pub(super) fn not_run<'n>(&mut self, error: &Error, names: impl Iterator<Item = &'n String>) {
+        self.compare("run", Err(error.to_string()));
+        for name in names {
+            self.compare(name, Err("was not computed: the run failed".to_owned()));
+        }
+    }
+
+    /// Takes the difference of one tensor as its class measures it, or why there is none.
     pub(super) fn compare(&mut self, tensor: &str, difference: Result<f64, String>) {
         let class = Class::of(tensor);
         let limit = class.limit(self.options.tolerance);
@@ -68,7 +101,10 @@ impl<'a> Judge<'a> {
         // An infinite limit does not excuse numbers that are not finite.
         let passed = difference.is_finite() && difference <= limit;
         let case = self.case.to_owned();
-        let tensor = tensor.to_owned();
+        let tensor = match self.path {
+            Path::Plain => tensor.to_owned(),
+            Path::Served => format!("{SERVED}{tensor}"),
+        };
         let line = Line {
             case,
             tensor,
@@ -79,8 +115,9 @@ impl<'a> Judge<'a> {
             problem,
         };
         (self.report)(&line);
-        self.tensors += 1;
-        self.passed &= passed;
+        self.score.tensors += 1;
+        self.score.served += usize::from(self.path == Path::Served);
+        self.score.passed &= passed;
         let Line { case, tensor, .. } = line;
         let candidate = Worst {
             case,
@@ -88,17 +125,31 @@ impl<'a> Judge<'a> {
             difference,
             limit,
         };
-        self.worst = worst(self.worst.take().into_iter().chain([candidate]));
+        let known = self.score.worst.take().into_iter();
+        self.score.worst = worst(known.chain([candidate]));
+    }
+}
+
+impl Score {
+    /// Begins with nothing compared.
+    pub(super) fn new() -> Self {
+        Self {
+            tensors: 0,
+            served: 0,
+            passed: true,
+            worst: None,
+        }
     }
 
-    /// Gives the score.
-    pub(super) fn summary(self, kind: &str) -> CaseSummary {
+    /// Gives the summary of a case.
+    pub(super) fn summary(self, name: &str, kind: &str) -> CaseSummary {
         CaseSummary {
-            name: self.case.to_owned(),
+            name: name.to_owned(),
             kind: kind.to_owned(),
             // A case that holds nothing to compare shows nothing.
             passed: self.passed && 0 < self.tensors,
             tensors: self.tensors,
+            served: self.served,
             worst: self.worst,
         }
     }

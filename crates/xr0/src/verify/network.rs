@@ -6,41 +6,28 @@ use candle_core::{Device, Tensor};
 
 use crate::checkpoint::Checkpoint;
 use crate::context::Context;
-use crate::error::{Error, Result};
-use crate::model::{ActionExpert, Decision, Profile, Prompt, View, Vlm};
+use crate::dit::layout::{Kind, Prefix};
+use crate::error::Result;
+use crate::model::{ActionExpert, Decision, Options, Profile, Vlm};
+use crate::nn::weights::{Path, WeightType};
 use crate::normaliser::Normaliser;
 use crate::preprocess::resize::resize;
 use crate::preprocess::{RgbImage, smart_resize};
 use crate::prompt::prompt;
-use crate::trace::Kept;
+use crate::trace::{Blind, Kept};
 
 use super::array::Array;
+use super::case::{NetworkKeys, PrefixKeys, SyncKeys};
+use super::inputs::{Stored, is_input, mask, normaliser, prompts, real_tokens};
 use super::judge::Judge;
-use super::set::{NetworkKeys, Set};
-use super::tables::image;
+use super::set::Set;
 
-/// Stored tensors that go into the network; what comes out of it is compared.
-const INPUTS: [&str; 4] = ["noise", "probe.t", "probe.x", "state"];
-/// Images before the resize, likewise.
-const INPUT_IMAGES: &str = "image_raw.";
-
-/// The networks of a checkpoint, loaded when a case needs them; one at a time stays in memory.
-pub(super) struct Networks<'a> {
+/// A checkpoint's network on one of the two paths.
+pub(super) struct Network<'a> {
     checkpoint: &'a Checkpoint,
-    loaded: Option<Network<'a>>,
-}
-
-struct Network<'a> {
-    checkpoint: &'a Checkpoint,
-    profile: Profile,
+    path: Path,
     vlm: Vlm,
     expert: ActionExpert,
-}
-
-/// What is stored for a case, its base's where it has none of its own.
-struct Stored<'a> {
-    own: &'a BTreeMap<String, Array>,
-    base: &'a BTreeMap<String, Array>,
 }
 
 /// What came of a case.
@@ -51,114 +38,101 @@ struct Computed {
     mask: Array,
 }
 
-impl<'a> Networks<'a> {
-    /// Begins with none loaded.
-    pub(super) fn new(checkpoint: &'a Checkpoint) -> Self {
-        Self {
-            checkpoint,
-            loaded: None,
-        }
-    }
-
-    /// Runs a case and holds all that it stores against what came out.
+impl<'a> Network<'a> {
+    /// Loads both halves in f32.
     ///
     /// # Errors
-    /// A file of the set that cannot be used, or weights that cannot be loaded.
+    /// Weights that cannot be loaded.
+    pub(super) fn load(checkpoint: &'a Checkpoint, rope_bf16: bool, path: Path) -> Result<Self> {
+        let options = Options {
+            profile: Profile {
+                rope_inv_freq_bf16: rope_bf16,
+                ..Profile::default()
+            },
+            device: Device::Cpu,
+            weights: WeightType::F32,
+            path,
+        };
+        Ok(Self {
+            checkpoint,
+            path,
+            vlm: Vlm::load(checkpoint, &options)?,
+            expert: ActionExpert::load(checkpoint, &options)?,
+        })
+    }
+
+    /// Runs a case and holds what it stores against what came out: all of it on the plain path, what
+    /// serving gives on the served one.
+    ///
+    /// # Errors
+    /// A file of the set that cannot be used.
     pub(super) fn verify(
         &mut self,
         set: &Set,
         keys: &NetworkKeys,
         judge: &mut Judge<'_>,
     ) -> Result<()> {
-        let own = set.tensors(&keys.name)?;
-        let base = match &keys.base {
-            Some(base) => set.tensors(base)?,
-            None => BTreeMap::new(),
-        };
-        let stored = Stored {
-            own: &own,
-            base: &base,
-        };
-        let network = self.load(keys.rope_bf16)?;
-        judge.compare("dit_first_kv_layer", Ok(network.off_by_layers(keys)));
-        judge.compare("prompts", compare_prompts(keys));
-        match network.run(keys, &stored) {
+        let mut stored = Stored::read(set, judge.case, keys.base.as_deref())?;
+        self.expert
+            .set_kind(keys.prefix.map_or(Kind::A, PrefixKeys::kind));
+        let first = self.checkpoint.config().first_context_layer();
+        if self.path == Path::Plain {
+            let off = first.abs_diff(keys.sync.dit_first_kv_layer) as f64;
+            judge.compare("dit_first_kv_layer", Ok(off));
+            judge.compare("prompts", compare_prompts(&keys.sync));
+        }
+        let result = self.run(keys, &stored);
+        let mask = stored.get("attention_mask").cloned();
+        if self.path == Path::Served {
+            stored
+                .own
+                .retain(|name, _| is_input(name) || is_served(name, first));
+        }
+        match result {
             Ok(computed) => {
                 // The stored mask is the judge's; only where there is none, ours must do.
-                let mask = stored.get("attention_mask").unwrap_or(&computed.mask);
-                judge.compare_all(&own, is_input, &computed.arrays, Some(mask));
+                let mask = mask.unwrap_or(computed.mask);
+                judge.compare_all(&stored.own, is_input, &computed.arrays, Some(&mask));
             }
             Err(error) => {
-                judge.compare("run", Err(error.to_string()));
-                // Each by name: nothing that is stored goes by without a verdict.
-                for name in own.keys().filter(|name| !is_input(name)) {
-                    judge.compare(name, Err("was not computed: the run failed".to_owned()));
-                }
+                judge.not_run(&error, stored.own.keys().filter(|name| !is_input(name)));
             }
         }
         Ok(())
     }
 
-    fn load(&mut self, rope_inv_freq_bf16: bool) -> Result<&Network<'a>> {
-        let profile = Profile { rope_inv_freq_bf16 };
-        let fits = |network: &Network<'_>| network.profile.rope_inv_freq_bf16 == rope_inv_freq_bf16;
-        let network = match self.loaded.take() {
-            Some(network) if fits(&network) => network,
-            // The other network is gone before this one asks for memory.
-            _ => Network {
-                checkpoint: self.checkpoint,
-                profile,
-                vlm: Vlm::load(self.checkpoint, profile, &Device::Cpu)?,
-                expert: ActionExpert::load(self.checkpoint, profile, &Device::Cpu)?,
-            },
-        };
-        Ok(self.loaded.insert(network))
-    }
-}
-
-impl Network<'_> {
-    fn off_by_layers(&self, keys: &NetworkKeys) -> f64 {
-        let own = self.checkpoint.config().first_context_layer();
-        own.abs_diff(keys.sync.dit_first_kv_layer) as f64
-    }
-
     /// Runs the case: context, sampler, one velocity.
-    fn run(&self, keys: &NetworkKeys, stored: &Stored<'_>) -> Result<Computed> {
-        let settings = self.checkpoint.preprocessor();
-        let normaliser = settings
-            .robot_types
-            .get(&keys.sync.robot_type)
-            .ok_or_else(|| {
-                Error::input(format!(
-                    "the checkpoint has no robot type {}",
-                    keys.sync.robot_type
-                ))
-            })?;
-        let images = stored.images(keys.sync.views.iter().map(Vec::len).sum())?;
+    fn run(&self, keys: &NetworkKeys, stored: &Stored) -> Result<Computed> {
+        let normaliser = normaliser(self.checkpoint, &keys.sync.robot_type)?;
+        let images = stored.images(&keys.sync)?;
+        let prompts = prompts(&keys.sync, &images)?;
         let mut traces = [Kept::default(), Kept::default(), Kept::default()];
         let [context_trace, sample_trace, probe_trace] = &mut traces;
-
-        let context = self.vlm.context(&prompts(keys, &images)?, context_trace)?;
-        let n = keys.sync.instructions.len();
-        let mask = mask(normaliser, n)?;
-        let decision = Decision {
-            state: stored.need("state")?.to_tensor()?,
-            mask: mask.clone(),
-            noise: stored.need("noise")?.to_tensor()?,
-            steps: keys.num_steps,
+        // As in serving: nobody looks.
+        let is_plain = self.path == Path::Plain;
+        let context = if is_plain {
+            self.vlm.context(&prompts, context_trace)?
+        } else {
+            self.vlm.context(&prompts, &mut Blind)?
         };
+        let decision = decision(keys, stored, normaliser)?;
         let actions = self.expert.sample(&context, &decision, sample_trace)?;
 
-        let mut arrays = BTreeMap::from([
-            ("action_mask".to_owned(), Array::computed(&mask)?),
-            ("actions_decoded".to_owned(), decode(normaliser, &actions)?),
-            ("actions".to_owned(), Array::computed(&actions)?),
-        ]);
+        let mut arrays = self.layers(&context)?;
+        arrays.insert("action_mask".to_owned(), Array::computed(&decision.mask)?);
+        arrays.insert("actions".to_owned(), Array::computed(&actions)?);
+        let decoded = each_sample(&actions, |sample| match keys.prefix {
+            None => normaliser.decode(sample),
+            Some(_) => normaliser.decode_masked(sample),
+        })?;
+        arrays.insert("actions_decoded".to_owned(), decoded);
+        if let Some(raw) = stored.own.get("prefix_raw") {
+            let encoded = each_sample(&raw.to_tensor()?, |sample| normaliser.encode(sample))?;
+            arrays.insert("prefix_encoded".to_owned(), encoded);
+        }
         if let (Some(x), Some(t)) = (stored.get("probe.x"), stored.get("probe.t")) {
             let point = (&x.to_tensor()?, t.values.as_slice());
-            let v = self
-                .expert
-                .velocity(&context, &decision, point, probe_trace)?;
+            let v = (self.expert).velocity(&context, &decision, point, probe_trace)?;
             arrays.insert("probe.v".to_owned(), Array::computed(&v)?);
         }
         for (i, image) in images.iter().enumerate() {
@@ -174,79 +148,70 @@ impl Network<'_> {
         }
         Ok(Computed {
             arrays,
-            mask: real_tokens(&context),
+            mask: real_tokens(&context.tokens),
         })
+    }
+
+    /// Keys and values as the action expert gets them.
+    fn layers(&self, context: &Context) -> Result<BTreeMap<String, Array>> {
+        let first = self.checkpoint.config().first_context_layer();
+        let mut arrays = BTreeMap::new();
+        for (index, layer) in context.layers.iter().enumerate() {
+            let index = first + index;
+            arrays.insert(format!("kv.{index}.k"), Array::computed(&layer.k)?);
+            arrays.insert(format!("kv.{index}.v"), Array::computed(&layer.v)?);
+        }
+        Ok(arrays)
     }
 
     fn resized(&self, image: &RgbImage) -> Result<Array> {
         let settings = self.checkpoint.preprocessor();
         let factor = settings.patch_size * settings.merge_size;
         let (height, width) = smart_resize(image.height, image.width, factor, settings.limits)?;
-        Ok(Array::new(
-            &[height, width, 3],
-            &resize(image, height, width).pixels,
-        ))
+        let pixels = resize(image, height, width).pixels;
+        Ok(Array::new(&[height, width, 3], &pixels))
     }
 }
 
-impl<'a> Stored<'a> {
-    fn get(&self, name: &str) -> Option<&'a Array> {
-        self.own.get(name).or_else(|| self.base.get(name))
-    }
-
-    fn need(&self, name: &str) -> Result<&'a Array> {
-        self.get(name)
-            .ok_or_else(|| Error::input(format!("the input {name} is not stored")))
-    }
-
-    fn images(&self, n: usize) -> Result<Vec<RgbImage>> {
-        let names = (0..n).map(|i| format!("{INPUT_IMAGES}{i}"));
-        let images = names.map(|name| {
-            image(self.need(&name)?).ok_or_else(|| Error::input(format!("{name} is no image")))
-        });
-        images.collect()
-    }
+/// What the sampler starts from.
+fn decision(keys: &NetworkKeys, stored: &Stored, normaliser: &Normaliser) -> Result<Decision> {
+    let n = keys.sync.instructions.len();
+    let length = keys.prefix.map_or(0, |prefix| prefix.prefix_length);
+    let prefix = if length == 0 {
+        None
+    } else {
+        Some(Prefix {
+            rows: stored.tensor("action_source")?,
+            lengths: vec![length; n],
+            hidden: Vec::new(),
+        })
+    };
+    Ok(Decision {
+        state: stored.tensor("state")?,
+        mask: mask(normaliser, n)?,
+        noise: stored.tensor("noise")?,
+        prefix,
+        steps: keys.num_steps,
+    })
 }
 
-fn is_input(name: &str) -> bool {
-    INPUTS.contains(&name) || name.starts_with(INPUT_IMAGES)
-}
-
-/// Hands the images out, in prompt order.
-fn prompts<'a>(keys: &'a NetworkKeys, images: &'a [RgbImage]) -> Result<Vec<Prompt<'a>>> {
-    let (views, instructions) = (&keys.sync.views, &keys.sync.instructions);
-    if views.len() != instructions.len() {
-        let (views, instructions) = (views.len(), instructions.len());
-        return Err(Error::input(format!(
-            "views has {views} entries, instructions {instructions}"
-        )));
-    }
-    let mut images = images.iter();
-    let prompts = views
-        .iter()
-        .zip(instructions)
-        .map(|(labels, instruction)| Prompt {
-            views: labels
-                .iter()
-                .zip(&mut images)
-                .map(|(label, image)| View { label, image })
-                .collect(),
-            instruction,
-        });
-    Ok(prompts.collect())
+/// What serving gives: layers that the expert reads, one velocity, actions.
+fn is_served(name: &str, first_layer: usize) -> bool {
+    let layer = name
+        .strip_prefix("kv.")
+        .and_then(|rest| rest.split('.').next());
+    let layer = layer.and_then(|index| index.parse::<usize>().ok());
+    layer.is_some_and(|layer| first_layer <= layer)
+        || ["actions", "actions_decoded", "probe.v"].contains(&name)
 }
 
 /// Counts prompts that differ from the stored ones.
-fn compare_prompts(keys: &NetworkKeys) -> std::result::Result<f64, String> {
-    let sync = &keys.sync;
-    let built = sync
-        .views
-        .iter()
-        .zip(&sync.instructions)
-        .map(|(views, instruction)| {
-            let views: Vec<_> = views.iter().map(String::as_str).collect();
-            prompt(&views, instruction)
-        });
+fn compare_prompts(sync: &SyncKeys) -> std::result::Result<f64, String> {
+    let built = sync.views.iter().zip(&sync.instructions);
+    let built = built.map(|(views, instruction)| {
+        let views: Vec<_> = views.iter().map(String::as_str).collect();
+        prompt(&views, instruction)
+    });
     let built: Vec<_> = built.collect();
     if built.len() != sync.prompts.len() {
         return Err(format!(
@@ -262,32 +227,13 @@ fn compare_prompts(keys: &NetworkKeys) -> std::result::Result<f64, String> {
     Ok(differing.count() as f64)
 }
 
-/// The robot type's mask, once a sample: `(b, horizon, width)`.
-fn mask(normaliser: &Normaliser, n: usize) -> Result<Tensor> {
-    let shape = (1, normaliser.horizon(), normaliser.width());
-    let one = Tensor::from_vec(normaliser.mask(), shape, &Device::Cpu)?;
-    Ok(one.repeat((n, 1, 1))?)
-}
-
-/// De-normalises sample by sample: `(b, horizon, width)`.
-fn decode(normaliser: &Normaliser, actions: &Tensor) -> Result<Array> {
-    let shape = actions.dims().to_vec();
-    let mut decoded = Vec::new();
+/// Applies a codec sample by sample: `(b, rows, width)`.
+fn each_sample(values: &Tensor, codec: impl Fn(&[f32]) -> Result<Vec<f32>>) -> Result<Array> {
+    let shape = values.dims().to_vec();
+    let mut all = Vec::new();
     for sample in 0..shape.first().copied().unwrap_or(0) {
-        let sample: Vec<f32> = actions.get(sample)?.flatten_all()?.to_vec1()?;
-        decoded.extend(normaliser.decode(&sample)?);
+        let sample: Vec<f32> = values.get(sample)?.flatten_all()?.to_vec1()?;
+        all.extend(codec(&sample)?);
     }
-    Ok(Array::new(&shape, &decoded))
-}
-
-/// The context's own mask: `(b, s)`.
-fn real_tokens(context: &Context) -> Array {
-    let n_tokens = context.mask.first().map_or(0, Vec::len);
-    let flags: Vec<_> = context
-        .mask
-        .iter()
-        .flatten()
-        .map(|real| u8::from(*real))
-        .collect();
-    Array::new(&[context.mask.len(), n_tokens], &flags)
+    Ok(Array::new(&shape, &all))
 }

@@ -17,6 +17,7 @@ use crate::checkpoint::shard::Shard;
 use crate::error::{Error, Fault, Result};
 
 use super::array::Array;
+use super::case::{self, Case};
 
 /// Most bytes of a JSON file; a set for the full network has less than one hundredth of it.
 const JSON_BYTES_MAX: u64 = 256 << 20;
@@ -29,84 +30,6 @@ pub(super) struct Set {
     dir: PathBuf,
     files: BTreeMap<String, Listed>,
     cases: Vec<Case>,
-}
-
-/// A case.
-#[derive(Debug)]
-pub(super) struct Case {
-    /// Its name.
-    pub(super) name: String,
-    /// Its kind, as the set calls it.
-    pub(super) kind: String,
-    /// What is to be done.
-    pub(super) work: Work,
-}
-
-/// What is to be done for a case.
-#[derive(Debug)]
-pub(super) enum Work {
-    /// Run the network (`sync`, `sync_rope_bf16`).
-    Network(NetworkKeys),
-    /// Resize images (`preprocess`).
-    Preprocess(Vec<PreprocessRow>),
-    /// Tokenise the texts of this file (`tokenizer`).
-    Tokenizer(String),
-    /// Not known here.
-    Unknown,
-}
-
-/// How to run the network.
-#[derive(Debug)]
-pub(super) struct NetworkKeys {
-    /// The case's own name.
-    pub(super) name: String,
-    /// Images, prompts and robot type.
-    pub(super) sync: SyncKeys,
-    /// The case that inputs come from where the file has none of its own.
-    pub(super) base: Option<String>,
-    /// Steps of the sampler.
-    pub(super) num_steps: usize,
-    /// Whether the rotary frequencies are rounded to bf16.
-    pub(super) rope_bf16: bool,
-}
-
-/// Keys of the kind `sync`.
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct SyncKeys {
-    /// Whose tables of mean and deviation.
-    pub(super) robot_type: String,
-    /// Labels of the views of each prompt.
-    pub(super) views: Vec<Vec<String>>,
-    /// The bare sentences.
-    pub(super) instructions: Vec<String>,
-    /// The whole prompts, image placeholders not repeated.
-    pub(super) prompts: Vec<String>,
-    /// Steps of the sampler.
-    num_steps: usize,
-    /// First text layer whose keys and values the action expert reads.
-    pub(super) dit_first_kv_layer: usize,
-}
-
-/// Keys of the kind `sync_rope_bf16`.
-#[derive(Debug, Deserialize)]
-struct RopeKeys {
-    base: String,
-    num_steps: usize,
-}
-
-/// A row of the kind `preprocess`.
-#[derive(Debug, Deserialize)]
-pub(super) struct PreprocessRow {
-    /// Height and width.
-    pub(super) size: [usize; 2],
-    /// Fewest pixels.
-    pub(super) min_pixels: usize,
-    /// Most pixels.
-    pub(super) max_pixels: usize,
-    /// Height and width after the resize.
-    pub(super) resized: [usize; 2],
-    /// Frames, rows and columns of patches.
-    pub(super) grid_thw: [usize; 3],
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,18 +71,11 @@ impl Set {
             cases: Vec::new(),
         };
         let cases: BTreeMap<String, Value> = set.json("cases.json")?;
-        for (name, keys) in &cases {
-            set.cases.push(set.case(name, keys, &cases)?);
-        }
-        // One network after the other: the rounded frequencies come last.
-        set.cases.sort_by_key(|case| match &case.work {
-            Work::Network(keys) => u8::from(keys.rope_bf16),
-            _ => 2,
-        });
+        set.cases = case::cases(&cases).map_err(|problem| set.fail("cases.json", problem))?;
         Ok(set)
     }
 
-    /// The cases: those of one network follow each other.
+    /// The cases: what others are based on comes first.
     pub(super) fn cases(&self) -> &[Case] {
         &self.cases
     }
@@ -214,64 +130,6 @@ impl Set {
             let problem = "is not listed in manifest.json, so nothing vouches for it";
             self.fail(file, problem)
         })
-    }
-
-    fn case(&self, name: &str, keys: &Value, all: &BTreeMap<String, Value>) -> Result<Case> {
-        let kind: String = self.key(name, keys, "kind")?;
-        let work = match kind.as_str() {
-            "sync" => {
-                let sync: SyncKeys = self.keys(name, keys)?;
-                let num_steps = sync.num_steps;
-                Work::Network(NetworkKeys {
-                    name: name.to_owned(),
-                    sync,
-                    base: None,
-                    num_steps,
-                    rope_bf16: false,
-                })
-            }
-            "sync_rope_bf16" => {
-                let RopeKeys { base, num_steps } = self.keys(name, keys)?;
-                let sync = self.base(name, &base, all)?;
-                Work::Network(NetworkKeys {
-                    name: name.to_owned(),
-                    sync,
-                    base: Some(base),
-                    num_steps,
-                    rope_bf16: true,
-                })
-            }
-            "preprocess" => Work::Preprocess(self.key(name, keys, "rows")?),
-            "tokenizer" => Work::Tokenizer(self.key(name, keys, "file")?),
-            _ => Work::Unknown,
-        };
-        Ok(Case {
-            name: name.to_owned(),
-            kind,
-            work,
-        })
-    }
-
-    fn base(&self, name: &str, base: &str, all: &BTreeMap<String, Value>) -> Result<SyncKeys> {
-        let keys = all
-            .get(base)
-            .filter(|keys| keys.get("kind") == Some(&Value::from("sync")));
-        let Some(keys) = keys else {
-            let problem = format!("case {name}: base {base} is no case of the kind sync");
-            return Err(self.fail("cases.json", problem));
-        };
-        self.keys(base, keys)
-    }
-
-    fn keys<T: DeserializeOwned>(&self, name: &str, keys: &Value) -> Result<T> {
-        T::deserialize(keys)
-            .map_err(|error| self.fail("cases.json", format!("case {name}: {error}")))
-    }
-
-    fn key<T: DeserializeOwned>(&self, name: &str, keys: &Value, key: &str) -> Result<T> {
-        let value = keys.get(key).unwrap_or(&Value::Null);
-        T::deserialize(value)
-            .map_err(|error| self.fail("cases.json", format!("case {name}: {key}: {error}")))
     }
 }
 

@@ -10,8 +10,9 @@ use crate::preprocess::resize::resize;
 use crate::preprocess::{ImageLimits, RgbImage, smart_resize};
 
 use super::array::Array;
+use super::case::{Case, PreprocessRow};
 use super::judge::Judge;
-use super::set::{Case, PreprocessRow, Set};
+use super::set::Set;
 
 /// An entry of the file of the kind `tokenizer`.
 #[derive(Debug, Deserialize)]
