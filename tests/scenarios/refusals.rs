@@ -494,12 +494,12 @@ fn flags_that_make_no_daemon_are_refused() {
 const MISFIT: &str = "\
 name = \"misfit\"
 note = \"fits nothing\"
-profile = \"B\"
+profile = \"A\"
 local_window = 4
 position_gap = 10
 flow = true
 dt_ms = 20.0
-image_pixels_max = 90000
+image_pixels_max = 2000000
 action_representation = \"joint_delta\"
 slots = [{ slot = 0, joint = \"left_joint_1\", unit = \"rad\" }]
 views = [{ view = \"overhead\", label = \"Overhead View\" }]
@@ -543,11 +543,11 @@ fn a_checkpoint_that_does_not_fit_is_refused_with_all_that_is_wrong() {
     std::fs::write(checkpoint.join("vlad.toml"), MISFIT).unwrap();
     refuse(&[
         "faults:",
-        "vlad.toml: profile: B",
+        "vlad.toml: profile: B needs",
         "vlad.toml: action_representation",
         "vlad.toml: robot_types: one_arm is not among",
         "vlad.toml: robot_types: the cell's robot type dual_arm",
-        "vlad.toml: image_pixels_max: 90000",
+        "vlad.toml: image_pixels_max: 2000000",
         "vlad.toml: views: the cell has no camera overhead",
         "vlad.toml: slots: slot 0 is left_joint_1",
         "slot 26 is unused here and right_joint_6",

@@ -12,15 +12,19 @@
 //! What the files beside these say does not matter, `metadata.total_size` of the index included:
 //! the shards' own headers and lengths decide.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::checkpoint::digest::Digest;
 use crate::checkpoint::shard::Shard;
 use crate::checkpoint::survey::Survey;
+use crate::checkpoint::unique::Unique;
 use crate::checkpoint::weights::Stored;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -28,15 +32,32 @@ use crate::layout::{self, Part};
 use crate::preprocess::PreprocessorConfig;
 use crate::tokenizer::Tokenizer;
 
+pub(crate) mod audit;
 pub mod digest;
 mod map;
-pub(crate) mod read;
+pub mod read;
 pub(crate) mod shard;
 pub(crate) mod survey;
 #[cfg(test)]
 mod tests;
 mod unique;
 mod weights;
+
+/// Gives the robot types that a directory has statistics of, without a look at anything else: by them
+/// a checkpoint is recognised. None where the file cannot be read, of which [`Checkpoint::open`] says
+/// more.
+pub fn robot_types(dir: &Path) -> BTreeSet<String> {
+    #[derive(Deserialize)]
+    struct Preprocessor {
+        action_config: Unique<IgnoredAny>,
+    }
+    let json = read::bounded(&dir.join(read::PREPROCESSOR), survey::PREPROCESSOR_MAX);
+    let parsed = json.map(|json| serde_json::from_slice::<Preprocessor>(&json));
+    match parsed {
+        Ok(Ok(file)) => file.action_config.values.into_keys().collect(),
+        _ => BTreeSet::new(),
+    }
+}
 
 /// A directory whose files fit each other.
 pub struct Checkpoint {
@@ -125,16 +146,28 @@ impl Checkpoint {
 
     /// Gives the model's identity: the SHA-256 of lines `name size sha256-in-hex\n`, the name
     /// being the file's and the size its bytes in decimal, of `config.json`, `tokenizer.json`
-    /// and the shards in the order of their names. The first call reads all weights.
+    /// and the shards in the order of their names. The first call reads all weights, and looks at
+    /// every number of them.
     ///
     /// # Errors
-    /// None today; a file that cannot be read, should weights be read in another way.
+    /// [`Error::Checkpoint`] with every tensor that holds a number that is not finite; a file that
+    /// cannot be read.
     pub fn model_digest(&self) -> Result<[u8; 32]> {
-        let digest = self.model_digest.get_or_init(|| {
-            let shards: Vec<_> = self.shards.iter().map(Shard::digest).collect();
-            digest::model(&self.files, &shards)
-        });
-        Ok(*digest)
+        if let Some(digest) = self.model_digest.get() {
+            return Ok(*digest);
+        }
+        let audits = audit::all(&self.shards).map_err(|(file, cause)| Error::File {
+            path: self.dir.join(file),
+            cause,
+        })?;
+        let faults: Vec<_> = audits.iter().flat_map(audit::Audit::faults).collect();
+        if !faults.is_empty() {
+            let dir = self.dir.clone();
+            return Err(Error::Checkpoint { dir, faults });
+        }
+        let shards: Vec<_> = audits.into_iter().map(|audit| audit.digest).collect();
+        let digest = digest::model(&self.files, &shards);
+        Ok(*self.model_digest.get_or_init(|| digest))
     }
 
     /// Gives the identity of the image limits and the action statistics: the SHA-256 of

@@ -8,9 +8,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::checkpoint::audit::{self, Audit};
 use crate::checkpoint::digest::{self, Digest, hex};
 use crate::checkpoint::read;
 use crate::checkpoint::survey::Survey;
+use crate::error::Fault;
 use crate::layout::{self, Part};
 use crate::normaliser::Normaliser;
 
@@ -90,14 +92,22 @@ pub struct File {
     pub sha256: String,
 }
 
-/// Looks through a directory. Reads every weight once, for the files' fingerprints.
+/// Looks through a directory. Reads every weight once: for the files' fingerprints, and for numbers
+/// that are none.
 pub fn inspect(dir: &Path) -> Inspection {
-    let survey = Survey::of(dir);
-    let shards: Vec<_> = survey
-        .shards
-        .iter()
-        .map(crate::checkpoint::shard::Shard::digest)
-        .collect();
+    let mut survey = Survey::of(dir);
+    let shards = match audit::all(&survey.shards) {
+        Ok(audits) => {
+            let odd = audits.iter().flat_map(Audit::faults);
+            survey.faults.extend(odd);
+            audits.into_iter().map(|audit| audit.digest).collect()
+        }
+        Err((file, cause)) => {
+            let problem = format!("cannot be read: {cause}");
+            survey.faults.push(Fault { file, problem });
+            Vec::new()
+        }
+    };
     let whole = survey.faults.is_empty();
     let model = whole.then(|| hex(&digest::model(&survey.files, &shards)));
     let normaliser = survey

@@ -14,6 +14,7 @@ use crate::normaliser::Normaliser;
 
 pub mod resize;
 mod statistics;
+pub mod steps;
 
 use resize::resize;
 
@@ -118,13 +119,27 @@ impl PreprocessorConfig {
         COLOURS * self.temporal_patch_size * self.patch_size * self.patch_size
     }
 
+    /// Gives the patches that an image will be cut into under the checkpoint's own limits.
+    ///
+    /// # Errors
+    /// As [`PreprocessorConfig::grid_within`].
+    pub fn grid(&self, image: &RgbImage) -> error::Result<Grid> {
+        self.grid_within(image, None)
+    }
+
     /// Gives the patches that an image will be cut into (reference §3.1, step 1), without looking at
-    /// a pixel: so many images can be refused as too many before any of them takes memory.
+    /// a pixel: so many images can be refused as too many before any of them takes memory. Without
+    /// `limits` the checkpoint's own hold.
     ///
     /// # Errors
     /// An image that [`smart_resize`] refuses, or whose pixels are not `height * width * 3` bytes.
-    pub fn grid(&self, image: &RgbImage) -> error::Result<Grid> {
-        let (height, width) = smart_resize(image.height, image.width, self.factor(), self.limits)?;
+    pub fn grid_within(
+        &self,
+        image: &RgbImage,
+        limits: Option<ImageLimits>,
+    ) -> error::Result<Grid> {
+        let limits = limits.unwrap_or(self.limits);
+        let (height, width) = smart_resize(image.height, image.width, self.factor(), limits)?;
         image.check()?;
         Ok(Grid {
             rows: height / self.patch_size,
@@ -132,12 +147,25 @@ impl PreprocessorConfig {
         })
     }
 
-    /// Resizes an image and cuts it into patch rows (reference §3.1, steps 1 to 5).
+    /// Resizes an image under the checkpoint's own limits and cuts it into patch rows.
     ///
     /// # Errors
-    /// As [`PreprocessorConfig::grid`].
+    /// As [`PreprocessorConfig::grid_within`].
     pub fn pixel_rows(&self, image: &RgbImage) -> error::Result<PixelRows> {
-        let grid = self.grid(image)?;
+        self.pixel_rows_within(image, None)
+    }
+
+    /// Resizes an image and cuts it into patch rows (reference §3.1, steps 1 to 5). Without
+    /// `limits` the checkpoint's own hold.
+    ///
+    /// # Errors
+    /// As [`PreprocessorConfig::grid_within`].
+    pub fn pixel_rows_within(
+        &self,
+        image: &RgbImage,
+        limits: Option<ImageLimits>,
+    ) -> error::Result<PixelRows> {
+        let grid = self.grid_within(image, limits)?;
         // Both sides are multiples of the factor, and so of the patch.
         let (height, width) = (grid.rows * self.patch_size, grid.columns * self.patch_size);
         let resized = resize(image, height, width);

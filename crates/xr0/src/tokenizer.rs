@@ -49,6 +49,12 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// Gives the token with the largest id; none if there are no tokens.
+    pub fn last(&self) -> Option<(String, u32)> {
+        let all = self.inner.get_vocab(true).into_iter();
+        all.max_by_key(|(_, id)| *id)
+    }
+
     /// Says whether a token is a special one: [`Tokenizer::special_in`] finds only those.
     pub fn is_special(&self, token: &str) -> bool {
         let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();

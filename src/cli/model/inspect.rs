@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
+use vlad_actors::policy::xr0::Xr0Policy;
 use vlad_actors::policy::xr0::error::Xr0Error;
-use vlad_actors::policy::xr0::{Xr0Policy, manifest};
+use vlad_actors::policy::xr0::manifest::{self, Origin};
 use vlad_wire::manifest::Manifest;
 use vlad_xr0::inspect::{Inspection, inspect};
 
@@ -16,6 +17,9 @@ use super::size;
 
 /// What is shown where there is no manifest.
 const NO_MANIFEST: &str = "none: its profile and views are not known, and no cell can be driven";
+
+/// What is shown where a manifest names no views.
+const NO_VIEWS: &str = "none: name them in a vlad.toml; no cell can be driven without";
 
 /// Flags of `model inspect`.
 #[derive(Debug, Clone, Args)]
@@ -35,8 +39,10 @@ struct Document {
     dir: PathBuf,
     #[serde(flatten)]
     inspection: Inspection,
-    /// `vlad.toml`; null if there is none that can be read.
+    /// The manifest; null if there is none that can be read.
     manifest: Option<Manifest>,
+    /// Where it comes from; null likewise.
+    manifest_origin: Option<Origin>,
 }
 
 /// Does the command.
@@ -59,17 +65,18 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
 
 fn look(dir: &Path) -> Document {
     let mut inspection = inspect(dir);
-    let (manifest, found) = match manifest::read(dir) {
+    let (read, found) = match manifest::find(dir) {
         // The inspection says so already.
         _ if !dir.is_dir() => (None, Vec::new()),
         Ok(None) => (None, Vec::new()),
         // What holds between manifest and checkpoint is the daemon's own check.
-        Ok(Some(manifest)) => {
+        Ok(Some(read)) => {
             let fits = Xr0Policy::check(dir, &[]);
-            (Some(manifest), fits.err().map_or_else(Vec::new, faults))
+            (Some(read), fits.err().map_or_else(Vec::new, faults))
         }
         Err(error) => (None, faults(error)),
     };
+    let (manifest, manifest_origin) = read.map(|read| (read.manifest, read.origin)).unzip();
     for fault in found {
         if !inspection.faults.contains(&fault) {
             inspection.faults.push(fault);
@@ -80,6 +87,7 @@ fn look(dir: &Path) -> Document {
         dir,
         inspection,
         manifest,
+        manifest_origin,
     }
 }
 
@@ -95,6 +103,7 @@ fn text(document: &Document) -> String {
         dir,
         inspection,
         manifest,
+        manifest_origin,
     } = document;
     let mut rows = vec![("checkpoint".to_owned(), dir.display().to_string())];
     if let Some(n) = &inspection.parameters {
@@ -121,7 +130,7 @@ fn text(document: &Document) -> String {
         );
         rows.push(("images".to_owned(), text));
     }
-    rows.extend(of_manifest(manifest.as_ref()));
+    rows.extend(of_manifest(manifest.as_ref(), manifest_origin.as_ref()));
     for file in &inspection.files {
         rows.push((
             file.name.clone(),
@@ -151,26 +160,34 @@ fn text(document: &Document) -> String {
     table(&rows)
 }
 
-fn of_manifest(manifest: Option<&Manifest>) -> Vec<(String, String)> {
-    let Some(manifest) = manifest else {
+fn of_manifest(manifest: Option<&Manifest>, origin: Option<&Origin>) -> Vec<(String, String)> {
+    let (Some(manifest), Some(origin)) = (manifest, origin) else {
         return vec![("vlad.toml".to_owned(), NO_MANIFEST.to_owned())];
     };
-    let frequencies = if manifest.rope_inv_freq_bf16 {
-        "rounded to bf16"
-    } else {
-        "f32"
+    let from = match origin {
+        Origin::File => "vlad.toml".to_owned(),
+        Origin::BuiltIn(repository) => format!("built in, for {repository}"),
+        Origin::FileOverBuiltIn(repository) => {
+            format!("vlad.toml over the built-in one for {repository}")
+        }
     };
     let mut rows = vec![
+        ("manifest".to_owned(), from),
         ("name".to_owned(), manifest.name.to_string()),
         ("note".to_owned(), manifest.note.to_string()),
-        (
-            "profile".to_owned(),
-            format!("{:?}, rotary frequencies {frequencies}", manifest.profile),
-        ),
-        ("tick".to_owned(), format!("{} ms", manifest.dt_ms)),
+        ("profile".to_owned(), profile(manifest)),
     ];
+    if let Some(dt_ms) = manifest.dt_ms {
+        rows.push(("tick".to_owned(), format!("{dt_ms} ms")));
+    }
     for view in &manifest.views {
-        rows.push((format!("view {}", view.view), format!("\"{}\"", view.label)));
+        let budget = view.tokens_max;
+        let budget = budget.map_or_else(String::new, |n| format!(", at most {n} tokens"));
+        let text = format!("\"{}\"{budget}", view.label);
+        rows.push((format!("view {}", view.view), text));
+    }
+    if manifest.views.is_empty() {
+        rows.push(("views".to_owned(), NO_VIEWS.to_owned()));
     }
     for robot_type in &manifest.robot_types {
         let text = format!(
@@ -179,5 +196,27 @@ fn of_manifest(manifest: Option<&Manifest>) -> Vec<(String, String)> {
         );
         rows.push((format!("drives {}", robot_type.name), text));
     }
+    let test = manifest.self_test.as_ref();
+    let test = test.map_or_else(|| "none".to_owned(), |test| test.file.clone());
+    rows.push(("self-test".to_owned(), test));
     rows
+}
+
+fn profile(manifest: &Manifest) -> String {
+    let frequencies = if manifest.rope_inv_freq_bf16 {
+        "rounded to bf16"
+    } else {
+        "f32"
+    };
+    let kind = match (manifest.local_window, manifest.position_gap) {
+        (Some(window), Some(gap)) => format!(
+            " (window {window}, gap {gap}, prefix up to {})",
+            manifest.prefix_trained_max
+        ),
+        _ => String::new(),
+    };
+    format!(
+        "{:?}{kind}, rotary frequencies {frequencies}",
+        manifest.profile
+    )
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use rustix::fs::statvfs;
-use vlad_actors::policy::xr0::preset::{NOTE, write};
+use vlad_actors::policy::xr0::preset::{NOTE, write_as};
+use vlad_wire::manifest::Profile;
 use vlad_xr0::layout::{TensorSpec, tensors};
 use vlad_xr0::synth::Preset;
 
@@ -29,9 +30,21 @@ pub struct SynthArgs {
     /// Where the random numbers start.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// Which kind of action expert the manifest names: `A`, or `B`, which takes a clean prefix of up
+    /// to 6 actions; the weights are the same.
+    #[arg(long, value_name = "A|B", default_value = "A", value_parser = profile)]
+    pub profile: Profile,
     /// The directory to make; it must not exist yet.
     #[arg(value_name = "OUT")]
     pub out: PathBuf,
+}
+
+fn profile(text: &str) -> Result<Profile, String> {
+    match text {
+        "A" => Ok(Profile::A),
+        "B" => Ok(Profile::B),
+        _ => Err("say A or B".to_owned()),
+    }
 }
 
 /// Does the command.
@@ -62,9 +75,9 @@ pub fn run(args: &SynthArgs) -> anyhow::Result<()> {
             let _ = write!(io::stderr(), "\r{} of {}", size(done), size(total));
         }
     };
-    let written = write(
+    let written = write_as(
         &cell.robot,
-        (args.preset, args.seed),
+        (args.preset, args.seed, args.profile),
         &args.out,
         &mut progress,
     );
@@ -86,8 +99,9 @@ fn conclude(args: &SynthArgs, robot_type: &str) -> anyhow::Result<()> {
     }
     rows.sort();
     let (preset, seed, out) = (args.preset, args.seed, args.out.display());
+    let profile = args.profile;
     line(&format!(
-        "wrote {out}: preset {preset}, seed {seed}, robot type {robot_type}"
+        "wrote {out}: preset {preset}, seed {seed}, profile {profile:?}, robot type {robot_type}"
     ))?;
     line(&table(&rows))?;
     line(NOTE)

@@ -1,33 +1,72 @@
-//! `vlad.toml` beside a checkpoint: reads it, and compares it with the checkpoint and the cells.
+//! The manifest of a checkpoint: `vlad.toml` beside it, over the built-in one of a released
+//! checkpoint; and how it fits the files and the cells.
 //!
-//! Nothing is loaded yet: headers and settings are enough. Whatever is wrong is listed at once.
+//! ```text
+//!  robot types of preprocessor_config.json ─► built-in manifest, if they are a released checkpoint's
+//!                                                  │ key by key
+//!  vlad.toml ──────────────────────────────────────┴─► the manifest
+//! ```
+//! A table of `vlad.toml` is merged into the built-in one's, everything else replaces it: a list as a
+//! whole. Nothing is loaded yet: headers and settings are enough. Whatever is wrong is listed at
+//! once.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use vlad_wire::manifest::{ActionRepresentation, CellShape, Manifest, Profile};
+use serde::Serialize;
+use vlad_wire::manifest::{self as wire, CellShape, Manifest};
 use vlad_wire::msg::think::Digest;
-use vlad_wire::robot_type::RobotType;
-use vlad_xr0::checkpoint::Checkpoint;
-use vlad_xr0::checkpoint::digest::hex;
+use vlad_xr0::checkpoint::read::{self, Unreadable};
+use vlad_xr0::checkpoint::{Checkpoint, robot_types};
+use vlad_xr0::dit::layout::Kind;
 use vlad_xr0::error::Error;
-use vlad_xr0::prompt::check;
+use vlad_xr0::model::Profile;
 
 use super::error::Xr0Error;
+use super::released::{self, Released};
+
+mod compare;
+pub(super) mod images;
 
 /// Name of the manifest's file.
 pub const FILE: &str = "vlad.toml";
 /// Largest manifest: the longest one has a few kilobytes.
 const BYTES_MAX: u64 = 256 * 1024;
 
-/// Reads the manifest of a checkpoint; `None` if it has none.
+/// Where a manifest comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// From `vlad.toml` alone.
+    File,
+    /// From the built-in one of this repository alone.
+    BuiltIn(String),
+    /// From `vlad.toml` over the built-in one of this repository.
+    FileOverBuiltIn(String),
+}
+
+/// A manifest, and where it comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Reads the manifest of a checkpoint; `None` if it has none, and is no released checkpoint.
+///
+/// # Errors
+/// As [`find`].
+pub fn read(dir: &Path) -> Result<Option<Manifest>, Xr0Error> {
+    Ok(find(dir)?.map(|found| found.manifest))
+}
+
+/// Reads the manifest of a checkpoint, and says where it comes from; `None` as in [`read()`].
 ///
 /// # Errors
 /// A `dir` that is no folder; a file that cannot be read, or is no manifest. What is wrong with its
 /// values is not looked at.
-pub fn read(dir: &Path) -> Result<Option<Manifest>, Xr0Error> {
+pub fn find(dir: &Path) -> Result<Option<Found>, Xr0Error> {
     let unfit = |fault: String| Xr0Error::Unfit {
         dir: dir.to_owned(),
         faults: vec![fault],
@@ -40,28 +79,45 @@ pub fn read(dir: &Path) -> Result<Option<Manifest>, Xr0Error> {
             "is a file; name the folder of the checkpoint".to_owned(),
         ));
     }
-    let path = dir.join(FILE);
-    let unfit = |problem: String| unfit(format!("{FILE}: {problem}"));
-    // Looked at before it is opened: opening a named pipe would wait for its writer.
-    let opened = path.metadata().and_then(|found| {
-        let file = found.is_file().then(|| File::open(&path));
-        file.transpose()
-    });
-    let file = match opened {
-        Ok(Some(file)) => file,
-        Ok(None) => return Err(unfit("is not a regular file".to_owned())),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Xr0Error::file(&path)(error)),
+    let unfit = |problem: String| unfit(format!("{FILE}: {}", problem.trim_end()));
+    let released = released::with_robot_types(&robot_types(dir))?;
+    let text = match read::bounded(&dir.join(FILE), BYTES_MAX) {
+        Ok(bytes) => String::from_utf8(bytes).map_err(|error| unfit(error.to_string()))?,
+        Err(Unreadable::Absent) => return Ok(released.map(built_in)),
+        Err(unreadable) => return Err(unfit(unreadable.problem())),
     };
-    let mut text = String::new();
-    let n_bytes = file.take(BYTES_MAX + 1).read_to_string(&mut text);
-    let n_bytes = n_bytes.map_err(|error| unfit(error.to_string()))?;
-    if usize::try_from(BYTES_MAX).is_ok_and(|max| max < n_bytes) {
-        return Err(unfit(format!("has more than {BYTES_MAX} bytes")));
+    let Some(released) = released else {
+        // Straight from the text: what is wrong is then shown with its line.
+        let manifest = toml::from_str(&text).map_err(|error| unfit(error.to_string()))?;
+        let origin = Origin::File;
+        return Ok(Some(Found { manifest, origin }));
+    };
+    let own = toml::from_str(&text).map_err(|error| unfit(error.to_string()))?;
+    let mut table = released.table;
+    merge(&mut table, own);
+    let manifest = table.try_into();
+    let manifest = manifest.map_err(|error: toml::de::Error| unfit(error.to_string()))?;
+    let origin = Origin::FileOverBuiltIn(released.repository);
+    Ok(Some(Found { manifest, origin }))
+}
+
+fn built_in(released: Released) -> Found {
+    Found {
+        origin: Origin::BuiltIn(released.repository),
+        manifest: released.manifest,
     }
-    let manifest = toml::from_str(&text);
-    let manifest = manifest.map_err(|error| unfit(error.to_string().trim_end().to_owned()))?;
-    Ok(Some(manifest))
+}
+
+/// Puts one table's keys over another's: tables are merged, everything else is replaced.
+fn merge(under: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(toml::Value::Table(under)), toml::Value::Table(over)) => merge(under, over),
+            (_, value) => {
+                under.insert(key, value);
+            }
+        }
+    }
 }
 
 /// A checkpoint and the manifest that fits it.
@@ -79,10 +135,22 @@ pub(super) fn fit(dir: &Path, cells: &[CellShape]) -> Result<Fitting, Xr0Error> 
     let manifest = read(dir)?.ok_or_else(|| Xr0Error::NoManifest {
         dir: dir.to_owned(),
     })?;
-    let mut faults = own_faults(&manifest);
+    fit_manifest(dir, manifest, cells)
+}
+
+/// Opens the checkpoint and compares it with this manifest and with each cell.
+///
+/// # Errors
+/// [`Xr0Error::Unfit`] with everything that is wrong.
+pub(super) fn fit_manifest(
+    dir: &Path,
+    manifest: Manifest,
+    cells: &[CellShape],
+) -> Result<Fitting, Xr0Error> {
+    let mut faults = compare::own_faults(&manifest);
     let checkpoint = match Checkpoint::open(dir) {
         Ok(checkpoint) => {
-            faults.extend(checkpoint_faults(&manifest, &checkpoint)?);
+            faults.extend(compare::checkpoint_faults(&manifest, &checkpoint)?);
             Some(checkpoint)
         }
         Err(Error::Checkpoint { faults: found, .. }) => {
@@ -92,8 +160,7 @@ pub(super) fn fit(dir: &Path, cells: &[CellShape]) -> Result<Fitting, Xr0Error> 
         Err(error) => return Err(error.into()),
     };
     for cell in cells {
-        let found = manifest.mismatches(cell);
-        faults.extend(found.iter().map(|fault| format!("{FILE}: {fault}")));
+        faults.extend(compare::cell_faults(&manifest, cell));
     }
     // Cells with the same robot have the same mismatches.
     let mut listed = Vec::new();
@@ -114,151 +181,21 @@ pub(super) fn fit(dir: &Path, cells: &[CellShape]) -> Result<Fitting, Xr0Error> 
     }
 }
 
-/// Lists what is wrong with the manifest alone, and what this build does not do.
-fn own_faults(manifest: &Manifest) -> Vec<String> {
-    let mut faults: Vec<_> = manifest.faults().iter().map(ToString::to_string).collect();
-    let mut demand = |holds: bool, problem: &str| {
-        if !holds {
-            faults.push(problem.to_owned());
-        }
+/// What the network must know of a manifest.
+pub(super) fn profile(manifest: &Manifest) -> Profile {
+    let (window, gap) = (manifest.local_window, manifest.position_gap);
+    let kind = match manifest.profile {
+        wire::Profile::A => Kind::A,
+        // Both are there: a manifest of profile B without them does not fit.
+        wire::Profile::B => Kind::B {
+            local_window: window.unwrap_or_default().into(),
+            position_gap: gap.unwrap_or_default().into(),
+        },
     };
-    demand(
-        manifest.profile == Profile::A,
-        "profile: B (clean prefix, local window) is not in this build; A is",
-    );
-    demand(
-        manifest.action_representation == ActionRepresentation::JointAbsolute,
-        "action_representation: joint_absolute is the only one in this build",
-    );
-    demand(
-        manifest.flow,
-        "flow: must be true, the network integrates a flow",
-    );
-    demand(!manifest.vjp, "vjp: guidance is not in this build");
-    demand(
-        manifest.self_test.is_none(),
-        "self_test: golden self-tests are not in this build; leave it out",
-    );
-    let views = manifest.views.iter();
-    faults.extend(doubled(views.clone().map(|view| view.view.as_str())));
-    faults.extend(doubled(views.map(|view| view.label.as_str())));
-    faults
-        .iter()
-        .map(|fault| format!("{FILE}: {fault}"))
-        .collect()
-}
-
-/// Names once each view or label that stands for several images.
-fn doubled<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut times = BTreeMap::<_, usize>::new();
-    for name in names {
-        *times.entry(name).or_default() += 1;
+    Profile {
+        rope_inv_freq_bf16: manifest.rope_inv_freq_bf16,
+        kind,
     }
-    let doubled = times.into_iter().filter(|(_, n)| 1 < *n);
-    doubled
-        .map(|(name, n)| format!("views: {name:?} stands there {n} times"))
-        .collect()
-}
-
-/// Lists the labels that the prompt cannot hold, with why.
-fn label_faults(manifest: &Manifest, checkpoint: &Checkpoint) -> Vec<String> {
-    let labels: Vec<_> = manifest
-        .views
-        .iter()
-        .map(|view| view.label.as_str())
-        .collect();
-    let refused = |labels: &[&str]| check(checkpoint.tokenizer(), labels, "").err();
-    let each = labels.iter().filter_map(|label| refused(&[label]));
-    let mut found: Vec<_> = each.collect();
-    if found.is_empty() {
-        // Labels that are fine one by one may be too long together.
-        found.extend(refused(&labels));
-    }
-    found
-        .iter()
-        .map(|error| format!("views: {error}"))
-        .collect()
-}
-
-/// Lists what manifest and checkpoint do not agree on.
-fn checkpoint_faults(manifest: &Manifest, checkpoint: &Checkpoint) -> Result<Vec<String>, Error> {
-    let mut faults: Vec<_> = manifest
-        .robot_types
-        .iter()
-        .flat_map(|robot_type| robot_type_faults(robot_type, checkpoint))
-        .collect();
-    faults.extend(label_faults(manifest, checkpoint));
-    let max_pixels = checkpoint.preprocessor().limits.max_pixels;
-    if usize::try_from(manifest.image_pixels_max).ok() != Some(max_pixels) {
-        faults.push(format!(
-            "image_pixels_max: {} here and {max_pixels} in preprocessor_config.json",
-            manifest.image_pixels_max
-        ));
-    }
-    if let Some(pinned) = &manifest.model_sha256 {
-        faults.extend(pin_fault(
-            "model_sha256",
-            pinned,
-            &checkpoint.model_digest()?,
-        ));
-    }
-    if let Some(pinned) = &manifest.normaliser_sha256 {
-        let digest = checkpoint.normaliser_digest()?;
-        faults.extend(pin_fault("normaliser_sha256", pinned, &digest));
-    }
-    Ok(faults
-        .iter()
-        .map(|fault| format!("{FILE}: {fault}"))
-        .collect())
-}
-
-fn robot_type_faults(robot_type: &RobotType, checkpoint: &Checkpoint) -> Vec<String> {
-    let RobotType {
-        name,
-        width,
-        horizon,
-    } = robot_type;
-    let tables = &checkpoint.preprocessor().robot_types;
-    let Some(table) = tables.get(name.as_str()) else {
-        let known: Vec<_> = tables.keys().map(String::as_str).collect();
-        let known = known.join(", ");
-        return vec![format!(
-            "robot_types: {name} is not among those of preprocessor_config.json: {known}"
-        )];
-    };
-    let config = checkpoint.config();
-    let sizes = [
-        (
-            "horizon",
-            *horizon,
-            "rows of its statistics",
-            table.horizon(),
-        ),
-        (
-            "width",
-            *width,
-            "action_dim of config.json",
-            config.action_dim,
-        ),
-        (
-            "width",
-            *width,
-            "state_dim of config.json",
-            config.state_dim,
-        ),
-    ];
-    let wrong = sizes.iter().filter(|(_, ours, _, theirs)| ours != theirs);
-    wrong
-        .map(|(field, ours, what, theirs)| {
-            format!("robot_types: {name} has {field} {ours}, but the {what} is {theirs}")
-        })
-        .collect()
-}
-
-fn pin_fault(field: &str, pinned: &str, digest: &[u8]) -> Option<String> {
-    let found = hex(digest);
-    let same = pinned.eq_ignore_ascii_case(&found);
-    (!same).then(|| format!("{field}: {pinned} here, but the files have {found}"))
 }
 
 /// The digests of a checkpoint, as they stand in messages: of the model and of the normaliser.

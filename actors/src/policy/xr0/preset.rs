@@ -10,7 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use vlad_cell::description::RobotDescription;
-use vlad_wire::manifest::{Manifest, SlotLabel};
+use vlad_wire::manifest::{Manifest, Profile, SlotLabel};
 use vlad_wire::robot_type::RobotType;
 use vlad_xr0::normaliser::Normaliser;
 use vlad_xr0::preprocess::PreprocessorConfig;
@@ -29,20 +29,47 @@ const AMPLITUDE_RAD: f64 = 0.04;
 /// The same of a gripper's opening; the guard's bound is 0.02 m.
 const AMPLITUDE_M: f64 = 0.008;
 
+/// The manifest's lines on the kind of action expert.
+const PROFILE_A: &str = "\
+# Trained synchronously: no prefix, full attention among actions.
+profile = \"A\"";
+/// The same, with the figures of the released training code (reference §6.5, §13).
+const PROFILE_B: &str = "\
+# Takes a clean prefix: an action sees itself and so many before it, and free actions stand behind a
+# gap in positions.
+profile = \"B\"
+local_window = 4
+position_gap = 10
+prefix_trained_max = 6";
+
 /// Normalised actions rarely go beyond it: they are large, so that the noise that the sampler starts
 /// from (about 1) is hardly seen.
 const REACH: f64 = 80.0;
 /// Share of the deviation that the first and the last row have: small, and never inactive.
 const LEAST_SHARE: f32 = 0.2;
 
+/// Writes a checkpoint of profile A with random weights for a robot: as [`write_as`].
+///
+/// # Errors
+/// As [`write_as`].
+pub fn write(
+    robot: &RobotDescription,
+    (preset, seed): (Preset, u64),
+    out: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), Xr0Error> {
+    write_as(robot, (preset, seed, Profile::A), out, progress)
+}
+
 /// Writes a checkpoint with random weights for a robot, with its `vlad.toml`: whole, or not at all.
+/// The profile changes nothing but the manifest: no weight depends on it (reference §6.5).
 /// `progress` hears of the bytes of weights: those written, and all.
 ///
 /// # Errors
 /// An `out` that exists; what the file system says.
-pub fn write(
+pub fn write_as(
     robot: &RobotDescription,
-    (preset, seed): (Preset, u64),
+    (preset, seed, profile): (Preset, u64, Profile),
     out: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), Xr0Error> {
@@ -52,7 +79,7 @@ pub fn write(
     let config = preset.config()?;
     let preprocessor = PreprocessorConfig::parse(&recipe.preprocessor.to_string(), &config);
     let preprocessor = preprocessor.map_err(|faults| Xr0Error::input(faults.join(", ")))?;
-    let text = manifest(robot, preset, preprocessor.limits.max_pixels);
+    let text = manifest(robot, (preset, profile), preprocessor.limits.max_pixels);
     recipe.extra.insert(FILE.to_owned(), text?.into_bytes());
     Ok(synth::write(&recipe, out, progress)?)
 }
@@ -114,7 +141,7 @@ fn tables(robot: &RobotDescription) -> Result<Normaliser, Xr0Error> {
 /// The text of `vlad.toml`; it is read back before it is given, so that it fits its reader.
 fn manifest(
     robot: &RobotDescription,
-    preset: Preset,
+    (preset, profile): (Preset, Profile),
     image_pixels_max: usize,
 ) -> Result<String, Xr0Error> {
     let shape = cell_shape(robot);
@@ -133,14 +160,17 @@ fn manifest(
         // Writing to a text cannot fail.
         let _ = writeln!(views, "  {{ view = \"{view}\", label = \"{label}\" }},");
     }
+    let kind = match profile {
+        Profile::A => PROFILE_A,
+        Profile::B => PROFILE_B,
+    };
     let text = format!(
         "\
 # What this checkpoint can do, and how to feed it.
 
 name = \"xr0-{stem}-untrained\"
 note = \"{NOTE}\"
-# Trained synchronously: no prefix, full attention among actions.
-profile = \"A\"
+{kind}
 rope_inv_freq_bf16 = false
 flow = true
 # Length of a tick, ms.

@@ -1,8 +1,9 @@
 //! Maps a weight file into memory: the crate's only `unsafe`.
 
 use std::fs::File;
+use std::ops::Range;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 /// A file's bytes, read from disk when they are looked at.
 #[derive(Debug)]
@@ -27,5 +28,22 @@ impl Map {
     /// Gives the bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Lets go of the memory behind some bytes; they are read from disk again when they are looked at.
+    #[expect(
+        unsafe_code,
+        reason = "else every weight that was copied would stay in memory beside its copy"
+    )]
+    pub(super) fn release(&self, range: Range<usize>) {
+        // SAFETY: the map is a shared, read-only view of a file, so that no page of it holds anything
+        // that the file does not: a page that is let go comes back with the same bytes. That is as
+        // true of the neighbours on the first and the last page.
+        let advised = unsafe {
+            self.0
+                .unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
+        };
+        // Advice alone: memory that is not let go is still right.
+        drop(advised);
     }
 }

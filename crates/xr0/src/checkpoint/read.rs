@@ -1,23 +1,23 @@
-//! Reads a checkpoint's files with a bound on their size.
+//! Reads regular files with a bound on their size: a checkpoint's own, and those that come beside it.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
 use std::path::{Component, Path};
 
 /// Sizes of the networks.
-pub(crate) const CONFIG: &str = "config.json";
+pub const CONFIG: &str = "config.json";
 /// Image limits and action statistics.
-pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
+pub const PREPROCESSOR: &str = "preprocessor_config.json";
 /// The tokenizer.
-pub(crate) const TOKENIZER: &str = "tokenizer.json";
+pub const TOKENIZER: &str = "tokenizer.json";
 /// Which shard holds which tensor.
-pub(crate) const INDEX: &str = "model.safetensors.index.json";
+pub const INDEX: &str = "model.safetensors.index.json";
 /// All weights in one file, where there is no index.
-pub(crate) const SINGLE: &str = "model.safetensors";
+pub const SINGLE: &str = "model.safetensors";
 
 /// A file that cannot be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Unreadable {
+pub enum Unreadable {
     /// There is none.
     Absent,
     /// What is wrong with it.
@@ -26,7 +26,7 @@ pub(crate) enum Unreadable {
 
 impl Unreadable {
     /// What is wrong, as a fault's text.
-    pub(crate) fn problem(self) -> String {
+    pub fn problem(self) -> String {
         match self {
             Self::Absent => "is absent".to_owned(),
             Self::Other(problem) => problem,
@@ -35,7 +35,10 @@ impl Unreadable {
 }
 
 /// Opens a regular file and gives its length; links are followed, as downloads are often links.
-pub(crate) fn open(path: &Path) -> Result<(File, u64), Unreadable> {
+///
+/// # Errors
+/// [`Unreadable`]: nothing there, no regular file, or what the system says.
+pub fn open(path: &Path) -> Result<(File, u64), Unreadable> {
     let unreadable = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => Unreadable::Absent,
         _ => Unreadable::Other(format!("cannot be read: {error}")),
@@ -50,7 +53,10 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64), Unreadable> {
 }
 
 /// Reads a file of at most `limit` bytes.
-pub(crate) fn bounded(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
+///
+/// # Errors
+/// As [`open`]; a file that is longer.
+pub fn bounded(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
     let (file, length) = open(path)?;
     let too_long =
         |length| Unreadable::Other(format!("is {length} bytes long, at most {limit} are read"));
@@ -68,7 +74,7 @@ pub(crate) fn bounded(path: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
 }
 
 /// Says whether a name stands for a file of the directory itself: one component, no way out.
-pub(crate) fn is_plain(name: &str) -> bool {
+pub fn is_plain(name: &str) -> bool {
     let mut components = Path::new(name).components();
     let one = matches!(components.next(), Some(Component::Normal(only)) if *only == *name);
     one && components.next().is_none() && !name.contains(['\\', '\0'])

@@ -6,15 +6,16 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
 use candle_core::DType;
 use safetensors::Dtype;
-use safetensors::tensor::Metadata;
+use safetensors::tensor::{Metadata, TensorInfo};
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
-use crate::checkpoint::digest::Digest;
 use crate::checkpoint::map::Map;
 use crate::checkpoint::read;
 use crate::checkpoint::unique::Unique;
@@ -32,7 +33,7 @@ pub(crate) struct Stored {
     /// Its shape.
     pub(crate) shape: Vec<usize>,
     /// Where its bytes lie in the file.
-    range: Range<usize>,
+    pub(super) range: Range<usize>,
 }
 
 /// A mapped file and what its header says.
@@ -42,6 +43,7 @@ pub(crate) struct Shard {
     pub(crate) name: String,
     /// Its tensors by name; none if the header is wrong.
     pub(crate) tensors: Option<BTreeMap<String, Stored>>,
+    pub(super) file: File,
     map: Map,
 }
 
@@ -50,10 +52,10 @@ impl Shard {
     pub(crate) fn open(dir: &Path, name: &str, faults: &mut Vec<String>) -> Option<Self> {
         let mapped = read::open(&dir.join(name)).and_then(|(file, _)| {
             let unmapped = |error| read::Unreadable::Other(format!("cannot be mapped: {error}"));
-            Map::new(&file).map_err(unmapped)
+            Ok((Map::new(&file).map_err(unmapped)?, file))
         });
-        let map = match mapped {
-            Ok(map) => map,
+        let (map, file) = match mapped {
+            Ok(mapped) => mapped,
             Err(unreadable) => {
                 faults.push(unreadable.problem());
                 return None;
@@ -69,6 +71,7 @@ impl Shard {
         Some(Self {
             name: name.to_owned(),
             tensors,
+            file,
             map,
         })
     }
@@ -80,9 +83,12 @@ impl Shard {
         Some((candle_dtype(stored.dtype)?, bytes))
     }
 
-    /// Fingerprints the file; reads all of it.
-    pub(crate) fn digest(&self) -> Digest {
-        Digest::of(&self.name, self.map.bytes())
+    /// Lets go of the memory behind a tensor's bytes, until they are looked at again.
+    pub(crate) fn release(&self, name: &str) {
+        let stored = self.tensors.as_ref().and_then(|tensors| tensors.get(name));
+        if let Some(stored) = stored {
+            self.map.release(stored.range.clone());
+        }
     }
 }
 
@@ -110,8 +116,10 @@ fn header(file: &[u8]) -> Result<BTreeMap<String, Stored>, String> {
         return Err(twice.join(", "));
     }
     // The format's own checks: offsets without gap or overlap, sizes that are shape times type.
-    let header: Metadata =
-        serde_json::from_slice(json).map_err(|error| format!("its header is wrong: {error}"))?;
+    let header: Metadata = serde_json::from_slice(json).map_err(|error| {
+        let problem = misfit(json).unwrap_or_else(|| error.to_string());
+        format!("its header is wrong: {problem}")
+    })?;
     let described = (header.data_len() as u64).saturating_add(start as u64);
     if described != file.len() as u64 {
         let fault = if (file.len() as u64) < described {
@@ -137,6 +145,43 @@ fn header(file: &[u8]) -> Result<BTreeMap<String, Stored>, String> {
         )
     });
     Ok(stored.collect())
+}
+
+/// Names the first tensor whose bytes are not where and as many as they should be; nothing if that is
+/// not what is wrong.
+fn misfit(json: &[u8]) -> Option<String> {
+    let all: BTreeMap<String, Value> = serde_json::from_slice(json).ok()?;
+    let tensors = all.into_iter().filter(|(name, _)| name != "__metadata__");
+    let read = |(name, info)| Some((name, serde_json::from_value::<TensorInfo>(info).ok()?));
+    let mut tensors = tensors.map(read).collect::<Option<Vec<_>>>()?;
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    let (mut end, mut before) = (0, String::new());
+    for (name, info) in tensors {
+        let (from, to) = info.data_offsets;
+        if from < end {
+            return Some(format!("{name} begins at byte {from}, inside of {before}"));
+        }
+        if end < from {
+            let gap = from - end;
+            return Some(format!(
+                "{name} begins at byte {from}, behind a gap of {gap}"
+            ));
+        }
+        let numbers = info
+            .shape
+            .iter()
+            .try_fold(1_usize, |n, side| n.checked_mul(*side));
+        let bits = numbers.and_then(|n| n.checked_mul(info.dtype.bitsize()));
+        let bytes = to.checked_sub(from)?;
+        if bits != bytes.checked_mul(8) {
+            let (shape, dtype) = (info.shape, info.dtype);
+            return Some(format!(
+                "{name} has {bytes} bytes, which shape {shape:?} of {dtype} does not"
+            ));
+        }
+        (end, before) = (to, name);
+    }
+    None
 }
 
 /// Cuts the header out, and gives where the tensors start.

@@ -18,13 +18,20 @@ use crate::tokenizer::Tokenizer;
 /// Released: 5.6 kB.
 const CONFIG_MAX: u64 = 1 << 20;
 /// Statistics of some ten robot types, as text.
-const PREPROCESSOR_MAX: u64 = 16 << 20;
+pub(super) const PREPROCESSOR_MAX: u64 = 16 << 20;
 /// Released: 7 to 12 MB.
 const TOKENIZER_MAX: u64 = 64 << 20;
 /// Released: 84 kB.
 const INDEX_MAX: u64 = 16 << 20;
 /// The tied head, which some exports store although it is the token embedding; never read.
 const TIED: &str = "lm_head.weight";
+/// Weights in Python's own format, by the names that they usually have.
+const PICKLES: [&str; 4] = [
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "model.pt",
+    "model.pth",
+];
 /// Tokens that a prompt is made of beside those that `config.json` names (reference §3.3).
 const PROMPT_TOKENS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 
@@ -183,6 +190,15 @@ impl Survey {
                 None => self.fault(read::TOKENIZER, format!("lacks the token {token}")),
             }
         }
+        if let Some((token, id)) = tokenizer.last()
+            && vocabulary <= id as usize
+        {
+            let problem = format!(
+                "gives {token:?} the id {id}, but vocab_size of {} is {vocabulary}",
+                read::CONFIG
+            );
+            self.fault(read::TOKENIZER, problem);
+        }
         // Text that holds one is refused only if the tokenizer knows it for what it is.
         let tokens = named.iter().map(|(token, ..)| *token).chain(PROMPT_TOKENS);
         for token in tokens.filter(|token| tokenizer.id(token).is_some()) {
@@ -196,7 +212,13 @@ impl Survey {
     /// Finds out which shard should hold what, and opens the shards.
     fn read_index(&mut self, dir: &Path) -> Option<Index> {
         match read::bounded(&dir.join(read::INDEX), INDEX_MAX) {
-            Ok(json) => self.read_shards(dir, &json),
+            Ok(json) => {
+                if dir.join(read::SINGLE).exists() {
+                    let problem = format!("stands beside {}: remove one of both", read::INDEX);
+                    self.fault(read::SINGLE, problem);
+                }
+                self.read_shards(dir, &json)
+            }
             Err(Unreadable::Absent) => self.read_single(dir),
             Err(Unreadable::Other(problem)) => {
                 self.fault(read::INDEX, problem);
@@ -231,10 +253,15 @@ impl Survey {
 
     fn read_single(&mut self, dir: &Path) -> Option<Index> {
         if let Err(Unreadable::Absent) = read::open(&dir.join(read::SINGLE)) {
-            self.fault(
-                read::INDEX,
-                format!("is absent, and so is {}", read::SINGLE),
-            );
+            let mut problem = format!("is absent, and so is {}", read::SINGLE);
+            if let Some(pickle) = PICKLES.iter().find(|name| dir.join(name).exists()) {
+                let advice = format!(
+                    "; {pickle} may run code when it is opened, and is never read: convert it to \
+                     safetensors where it came from"
+                );
+                problem.push_str(&advice);
+            }
+            self.fault(read::INDEX, problem);
             return None;
         }
         self.open_shard(dir, read::SINGLE);

@@ -34,18 +34,32 @@ impl Stored {
             path: name.to_owned(),
         };
         let shape = self.shapes.get(name).ok_or_else(|| missing().bt())?;
-        let stored = self.shards.iter().find_map(|shard| shard.tensor(name));
-        let (from, bytes) = stored.ok_or_else(|| missing().bt())?;
-        if let (DType::BF16, DType::F32, Device::Cpu) = (from, dtype, device) {
-            // Released weights on the processor: straight from the file, without a copy between.
-            let pairs = bytes.as_chunks::<2>().0.iter();
-            let numbers: Vec<_> = pairs
-                .map(|pair| bf16::from_le_bytes(*pair).to_f32())
-                .collect();
-            return Tensor::from_vec(numbers, shape.as_slice(), device);
-        }
-        Tensor::from_raw_buffer(bytes, from, shape, device)?.to_dtype(dtype)
+        let holds = |shard: &&Shard| shard.tensor(name).is_some();
+        let shard = self.shards.iter().find(holds);
+        let shard = shard.ok_or_else(|| missing().bt())?;
+        let stored = shard.tensor(name).ok_or_else(|| missing().bt())?;
+        let copied = copy(stored, (shape, dtype), device);
+        // Its bytes are in this process now, in the type that is computed in.
+        shard.release(name);
+        copied
     }
+}
+
+/// Copies a tensor's bytes to a device, as `dtype`.
+fn copy(
+    (from, bytes): (DType, &[u8]),
+    (shape, dtype): (&[usize], DType),
+    device: &Device,
+) -> candle_core::Result<Tensor> {
+    if let (DType::BF16, DType::F32, Device::Cpu) = (from, dtype, device) {
+        // Released weights on the processor: straight from the file, without a copy between.
+        let pairs = bytes.as_chunks::<2>().0.iter();
+        let numbers: Vec<_> = pairs
+            .map(|pair| bf16::from_le_bytes(*pair).to_f32())
+            .collect();
+        return Tensor::from_vec(numbers, shape, device);
+    }
+    Tensor::from_raw_buffer(bytes, from, shape, device)?.to_dtype(dtype)
 }
 
 impl SimpleBackend for Stored {

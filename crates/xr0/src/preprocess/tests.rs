@@ -158,6 +158,47 @@ fn sides_become_multiples_of_thirty_two_within_the_limits() {
     }
 }
 
+/// What cameras of high resolution become: size, limits, size behind the resize, image tokens.
+#[test]
+fn large_frames_have_the_size_and_the_tokens_of_the_reference() {
+    for ((height, width), limits, (rows, columns), tokens) in [
+        ((720, 1280), ImageLimits::default(), (704, 1280), 880),
+        ((1080, 1920), ImageLimits::default(), (736, 1312), 943),
+        ((720, 1280), POST_TRAINING, (224, 384), 84),
+        ((1080, 1920), POST_TRAINING, (224, 384), 84),
+        ((480, 640), POST_TRAINING, (256, 320), 80),
+        // A budget of tokens is a limit of as many merged cells.
+        ((720, 1280), budget(84), (192, 384), 72),
+        ((256, 256), budget(64), (256, 256), 64),
+    ] {
+        let resized = smart_resize(height, width, 32, limits).unwrap();
+        assert_eq!(resized, (rows, columns), "{height} x {width}");
+        assert_eq!(rows * columns / (32 * 32), tokens, "{height} x {width}");
+    }
+}
+
+fn budget(tokens: usize) -> ImageLimits {
+    ImageLimits {
+        min_pixels: 1024,
+        max_pixels: tokens * 32 * 32,
+    }
+}
+
+/// The limits of a view take the place of the checkpoint's, for the grid and for the pixels.
+#[test]
+fn a_view_may_have_limits_of_its_own() {
+    let raw = RgbImage::new(200, 200, vec![7; 200 * 200 * 3]).unwrap();
+    let own = tiny().pixel_rows(&raw).unwrap();
+    assert_eq!(tiny().pixel_rows_within(&raw, None).unwrap(), own);
+    let side = |limits| {
+        let rows = tiny().pixel_rows_within(&raw, Some(limits)).unwrap();
+        assert_eq!(rows.grid, tiny().grid_within(&raw, Some(limits)).unwrap());
+        (rows.grid.rows, rows.grid.columns)
+    };
+    assert_eq!(side(budget(9)), (6, 6));
+    assert_eq!(side(STOCK), (16, 16));
+}
+
 #[test]
 fn an_image_of_absurd_size_or_shape_is_refused() {
     let size = |height, width| smart_resize(height, width, 32, STOCK);

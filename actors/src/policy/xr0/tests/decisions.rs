@@ -1,136 +1,22 @@
-//! Think and Act through their traits: chunks, sameness, and contexts that are refused.
+//! Think and Act through their traits: chunks, and their sameness.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-use ulid::Ulid;
 use vlad_motion::noise::standard_normal;
-use vlad_motion::policy::{
-    ActRequest, ActRows, ContextSink, ContextSource, Guidance, PolicyError, ThinkJob,
-};
-use vlad_wire::id::TaskId;
-use vlad_wire::msg::sense::{FrameHead, Observation, ObservationHead};
-use vlad_wire::msg::task::ActiveTask;
-use vlad_wire::msg::think::{ContextHead, ContextPart, DType, ThinkRequest};
+use vlad_motion::policy::{ActRequest, ContextSource, Guidance};
+use vlad_wire::clock::{SECOND, SharedClock, SystemClock};
+use vlad_wire::msg::think::{DType, PartData};
 use vlad_wire::text::Instruction;
+use vlad_xr0::context::KvLayer;
+use vlad_xr0::context::bytes::Encoding;
+use vlad_xr0::dit::layout::Kind;
 use vlad_xr0::preprocess::RgbImage;
 
+use super::given::{EDGE, Given, TEXT, act, bytes, job, pixels, request, state, thought};
 use super::*;
-use crate::policy::xr0::decide::{Image, Inputs, Noise, decide};
-
-const TEXT: &str = "put the red block in the left tray";
-const EDGE: u16 = 96;
-
-/// Takes a context, and gives it to the action expert.
-#[derive(Debug, Clone, Default)]
-struct Given {
-    head: Option<ContextHead>,
-    parts: Vec<ContextPart>,
-}
-
-impl ContextSink for Given {
-    fn head(&mut self, head: ContextHead) {
-        self.head = Some(head);
-    }
-
-    fn part(&mut self, part: ContextPart) {
-        self.parts.push(part);
-    }
-}
-
-impl ContextSource for Given {
-    fn head(&self) -> &ContextHead {
-        self.head.as_ref().unwrap()
-    }
-
-    fn part(&self, index: u16) -> Result<ContextPart, PolicyError> {
-        let found = self.parts.iter().find(|part| part.head.index == index);
-        found.cloned().ok_or(PolicyError::Late { index })
-    }
-}
-
-/// A view of stripes, which `shade` makes another one.
-fn pixels(shade: u8) -> Vec<u8> {
-    let n = usize::from(EDGE) * usize::from(EDGE) * 3;
-    (0..n)
-        .map(|at| u8::try_from(at % 251).unwrap().wrapping_mul(shade))
-        .collect()
-}
-
-fn state() -> Vec<f32> {
-    let robot = robot();
-    robot.slots().to_slots(robot.home())
-}
-
-fn job(shade: u8) -> ThinkJob {
-    let task = TaskId(Ulid::from_parts(1, 1));
-    // Not in the manifest's order: views are found by name.
-    let views = ["right_wrist", "ego", "left_wrist"].map(|view| FrameHead {
-        view: Name::new(view).unwrap(),
-        seq: 1,
-        captured_at_ns: 5,
-        width: EDGE,
-        height: EDGE,
-    });
-    let images = [shade.wrapping_add(2), shade, shade.wrapping_add(1)];
-    let observation = Observation {
-        head: ObservationHead {
-            seq: 3,
-            tick: 9,
-            captured_at_ns: 5,
-            views: views.to_vec(),
-            state: state(),
-            state_at_ns: 6,
-            truth: None,
-        },
-        images: images.map(|shade| Bytes::from(pixels(shade))).to_vec(),
-    };
-    ThinkJob {
-        request: ThinkRequest {
-            id: 7,
-            epoch: 1,
-            task,
-            attempt: 1,
-            requested_at_ns: 0,
-            earliest_tick: 0,
-            earliest_captured_ns: 0,
-        },
-        observation: Arc::new(observation),
-        task: ActiveTask {
-            id: task,
-            attempt: 1,
-            epoch: 1,
-            instruction: Instruction::new(TEXT).unwrap(),
-            seed: 1,
-            deadline_ns: 0,
-        },
-    }
-}
-
-fn thought(policy: &Xr0Policy, shade: u8) -> Given {
-    let mut given = Given::default();
-    policy
-        .open_think()
-        .unwrap()
-        .think(&[job(shade)], &mut given)
-        .unwrap();
-    given
-}
-
-fn request(context: Given, seed: u64) -> ActRequest {
-    ActRequest {
-        state: context.head().state.clone(),
-        context: Arc::new(context),
-        prefix: Vec::new(),
-        guidance: None,
-        noise: standard_normal(seed, 30 * 32),
-        steps: 5,
-    }
-}
-
-fn act(policy: &Xr0Policy, request: ActRequest) -> Result<ActRows, PolicyError> {
-    policy.open_act().unwrap().act(&[request]).remove(0)
-}
+use crate::expert::arriving::Arriving;
+use crate::policy::xr0::decide::{Image, Inputs, Noise, context, decide};
+use crate::policy::xr0::sampler::Inputs as SamplerInputs;
+use crate::policy::xr0::setup::Half;
+use crate::policy::xr0::think::{Question, Seen};
 
 #[test]
 fn a_context_has_a_head_and_one_part_per_layer_of_the_action_expert() {
@@ -163,7 +49,7 @@ fn a_context_has_a_head_and_one_part_per_layer_of_the_action_expert() {
             sizes.map(|size| u32::try_from(size).unwrap())
         );
         assert_eq!((part.head.dtype, part.head.request_id), (DType::F32, 7));
-        assert_eq!(part.head.n_bytes(), Some(part.data.len()));
+        assert_eq!(part.head.n_bytes(), Some(bytes(part).len()));
     }
 }
 
@@ -212,86 +98,6 @@ fn a_chunk_depends_on_what_is_seen_and_on_the_noise() {
     assert_ne!(first, chunk(1, 6));
 }
 
-/// What is done to a good context, and what its refusal must name.
-type Damage = (fn(&mut Given), &'static str);
-
-#[test]
-fn contexts_that_do_not_fit_are_refused() {
-    let policy = Tiny::new(1).open().unwrap();
-    let good = thought(&policy, 1);
-    let table: &[Damage] = &[
-        (
-            |g| g.head.as_mut().unwrap().model_hash[0] ^= 1,
-            "must load the same files",
-        ),
-        (|g| g.head.as_mut().unwrap().n_parts -= 1, "parts, expected"),
-        (|g| lengthen(g.head.as_mut().unwrap()), "expected [2, "),
-        (|g| g.head.as_mut().unwrap().n_tokens += 8, "does not fit"),
-        (
-            |g| g.head.as_mut().unwrap().mask.fill(0),
-            "cannot be the last",
-        ),
-        (
-            |g| g.head.as_mut().unwrap().p_end = 100_000,
-            "cannot be the last",
-        ),
-        (
-            |g| g.parts[1].head.name = Name::new("plan").unwrap(),
-            "part 1 is plan",
-        ),
-        (
-            |g| g.parts[1].head.dtype = DType::Bytes,
-            "expected F32 or Bf16",
-        ),
-        (|g| g.parts[1].head.shape[2] += 1, "has the shape"),
-        (|g| g.parts[1].head.request_id = 6, "answers request 6"),
-        (
-            |g| g.parts[1].data = g.parts[1].data.slice(4..),
-            "bytes, which is not its shape",
-        ),
-        (|g| halve(&mut g.parts[1]), "another number type"),
-        (
-            |g| drop(g.parts.remove(1)),
-            "part 1 of the context did not come",
-        ),
-    ];
-    for (damage, named) in table {
-        let mut bad = good.clone();
-        damage(&mut bad);
-        let text = act(&policy, request(bad, 1)).unwrap_err().to_string();
-        assert!(text.contains(named), "{named}: {text}");
-    }
-    assert!(act(&policy, request(good, 1)).is_ok());
-}
-
-/// Says that there are eight tokens more.
-fn lengthen(head: &mut ContextHead) {
-    head.n_tokens += 8;
-    head.mask.push(255);
-}
-
-/// Says that a part holds bf16, with as many bytes as that takes.
-fn halve(part: &mut ContextPart) {
-    part.head.dtype = DType::Bf16;
-    part.data = part.data.slice(..part.data.len() / 2);
-}
-
-#[test]
-fn numbers_that_are_not_finite_make_no_chunk() {
-    let policy = Tiny::new(1).open().unwrap();
-    let good = thought(&policy, 1);
-    let mut bad = good.clone();
-    for part in &mut bad.parts {
-        part.data = f32::NAN.to_le_bytes().repeat(part.data.len() / 4).into();
-    }
-    let text = act(&policy, request(bad, 1)).unwrap_err().to_string();
-    assert!(text.contains("is not finite"), "{text}");
-    let mut odd = request(good, 1);
-    odd.state[7] = f32::INFINITY;
-    let text = act(&policy, odd).unwrap_err().to_string();
-    assert!(text.contains("not finite"), "{text}");
-}
-
 #[test]
 fn a_request_that_profile_a_cannot_serve_is_refused() {
     let policy = Tiny::new(1).open().unwrap();
@@ -319,7 +125,10 @@ fn a_view_that_is_not_there_is_named() {
     let mut think = policy.open_think().unwrap();
     let mut job = job(1);
     Arc::make_mut(&mut job.observation).head.views[1].view = Name::new("overhead").unwrap();
-    let error = think.think(&[job], &mut Given::default()).unwrap_err();
+    let error = think
+        .think(&[job], &mut Given::default())
+        .remove(0)
+        .unwrap_err();
     assert!(error.to_string().contains("no view ego"), "{error}");
 }
 
@@ -329,11 +138,15 @@ fn an_instruction_with_the_models_own_tokens_is_refused() {
     let mut think = policy.open_think().unwrap();
     let mut job = job(1);
     job.task.instruction = Instruction::new("dance <|image_pad|>").unwrap();
-    let error = think.think(&[job], &mut Given::default()).unwrap_err();
+    let error = think
+        .think(&[job], &mut Given::default())
+        .remove(0)
+        .unwrap_err();
     assert!(error.to_string().contains("<|image_pad|>"), "{error}");
 }
 
-fn inputs() -> Inputs {
+/// What [`job`] sees, as files would give it.
+pub(super) fn inputs() -> Inputs {
     let image = |shade| Image {
         label: None,
         pixels: RgbImage::new(usize::from(EDGE), usize::from(EDGE), pixels(shade)).unwrap(),
@@ -344,8 +157,10 @@ fn inputs() -> Inputs {
         text: Instruction::new(TEXT).unwrap(),
         noise: Noise::Seed(5),
         robot_type: None,
+        prefix: Vec::new(),
         steps: 5,
-        device: DeviceName::Cpu,
+        half: Half::default(),
+        encoding: Encoding::Exact,
     }
 }
 
@@ -374,7 +189,7 @@ fn a_decision_from_files_is_the_daemons_to_the_bit() {
 fn the_number_of_threads_does_not_change_a_bit() {
     let tiny = Tiny::new(1);
     let checkpoint = Checkpoint::open(&tiny.dir).unwrap();
-    let place = (Profile::default(), DeviceName::Cpu);
+    let how = (Profile::default(), Half::default());
     let image = |shade: u8| {
         // Large enough for products that are worth splitting.
         let raw: Vec<_> = (0..160 * 160 * 3_usize)
@@ -382,24 +197,177 @@ fn the_number_of_threads_does_not_change_a_bit() {
             .collect();
         RgbImage::new(160, 160, raw).unwrap()
     };
-    let images = [("Ego View", image(1)), ("Left-Wrist View", image(3))];
+    let images = [("Ego View", 1), ("Left-Wrist View", 3)].map(|(label, shade)| Seen {
+        label,
+        image: image(shade),
+        limits: None,
+    });
+    let question = Question {
+        images: images.into(),
+        instruction: TEXT.to_owned(),
+    };
     let decided = [1, 2, 3].map(|threads| {
-        let mut prefill = Prefill::open(&checkpoint, place.0, place.1).unwrap();
+        let mut prefill = Prefill::open(&checkpoint, how.0, how.1).unwrap();
         prefill.pool = pool::Pool::of("think", threads).unwrap();
-        let mut sampler = Sampler::open(&checkpoint, "dual_arm", place).unwrap();
+        let mut sampler = Sampler::open(&checkpoint, "dual_arm", how).unwrap();
         sampler.pool = pool::Pool::of("act", threads).unwrap();
-        let thought = prefill.thought(&images, TEXT).unwrap();
+        let context = context(&prefill, &question, Encoding::Exact).unwrap();
         let (state, noise) = (state(), standard_normal(5, 30 * 32));
-        let given = act::Inputs {
+        let given = SamplerInputs {
+            source: &context,
             state: &state,
+            prefix: &[],
             noise: &noise,
             steps: 5,
         };
-        let actions = sampler.actions(&thought, &given).unwrap();
+        let actions = sampler.actions(&[given]).unwrap().concat();
+        let numbers = |layer: &KvLayer| {
+            let form = layer.form(Encoding::Exact).unwrap();
+            let mut bytes = vec![0; form.n_bytes().unwrap()];
+            layer.write(Encoding::Exact, &mut bytes).unwrap();
+            bytes
+        };
+        let layers: Vec<_> = context.layers.iter().map(numbers).collect();
         let bits: Vec<_> = actions.iter().map(|action| action.to_bits()).collect();
-        (thought, bits)
+        (layers, bits)
     });
     assert!(decided[0] == decided[1] && decided[1] == decided[2]);
+}
+
+/// Three ways from the brain to the action expert, one chunk.
+#[test]
+fn streamed_or_whole_by_reference_or_by_bytes_is_the_same_chunk_to_the_bit() {
+    let tiny = Tiny::new(1);
+    let policy = tiny.open().unwrap();
+    let given = thought(&policy, 1);
+    let whole = act(&policy, request(given.clone(), 5)).unwrap();
+
+    let clock: SharedClock = Arc::new(SystemClock);
+    let deadline_ns = clock.now_ns() + 60 * SECOND;
+    let arriving = Arc::new(Arriving::new(given.head().clone(), deadline_ns, clock));
+    let streamed = ActRequest {
+        context: arriving.clone(),
+        ..request(given.clone(), 5)
+    };
+    let feeder = std::thread::spawn(move || {
+        for part in given.parts {
+            std::thread::yield_now();
+            arriving.take(part).unwrap();
+        }
+    });
+    assert_eq!(act(&policy, streamed).unwrap(), whole);
+    feeder.join().unwrap();
+
+    let referring = tiny.open_with(&|setup| setup.by_reference = true).unwrap();
+    let context = thought(&referring, 1);
+    let handles = context.parts.iter().map(|part| &part.data);
+    assert!(
+        handles
+            .clone()
+            .all(|data| matches!(data, PartData::Handle(_)))
+    );
+    assert_eq!(act(&referring, request(context, 5)).unwrap(), whole);
+}
+
+#[test]
+fn eight_bits_are_fewer_bytes_and_nearly_the_same_chunk() {
+    let tiny = Tiny::new(1);
+    let policy = tiny.open().unwrap();
+    let coarse = tiny
+        .open_with(&|setup| setup.encoding = Encoding::EightBit)
+        .unwrap();
+    let (exact, context) = (thought(&policy, 1), thought(&coarse, 1));
+    let n_bytes = |given: &Given| {
+        given
+            .parts
+            .iter()
+            .map(|part| bytes(part).len())
+            .sum::<usize>()
+    };
+    assert!(n_bytes(&context) < n_bytes(&exact) / 3, "from f32");
+    assert!(
+        context
+            .parts
+            .iter()
+            .all(|part| part.head.dtype == DType::Int8)
+    );
+    let exact = act(&policy, request(exact, 5)).unwrap();
+    let near = act(&policy, request(context, 5)).unwrap();
+    let pairs = exact.rows.iter().zip(&near.rows);
+    let farthest = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(0.0 < farthest && farthest < 1e-3, "{farthest} rad");
+}
+
+#[test]
+fn a_half_is_warm_before_the_first_decision_and_decides_as_a_cold_one() {
+    let policy = Tiny::new(1).open().unwrap();
+    let cold = act(&policy, request(thought(&policy, 1), 5)).unwrap();
+    let (mut think, mut expert) = (policy.open_think().unwrap(), policy.open_act().unwrap());
+    think.warm_up().unwrap();
+    expert.warm_up().unwrap();
+    let mut given = Given::default();
+    think.think(&[job(1)], &mut given).remove(0).unwrap();
+    assert_eq!(expert.act(&[request(given, 5)]).remove(0).unwrap(), cold);
+}
+
+/// Each half alone computes what the file beside its manifest says, or does not start.
+#[test]
+fn a_half_that_computes_something_else_than_its_golden_decision_does_not_start() {
+    let tiny = Tiny::new(1);
+    let (_, line) = golden::write(&tiny.dir).unwrap();
+    // In front of the first table.
+    let manifest = tiny.dir.join(manifest::FILE);
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, format!("{line}\n{text}")).unwrap();
+    let good = tiny.open().unwrap();
+    good.open_think().unwrap().warm_up().unwrap();
+    good.open_act().unwrap().warm_up().unwrap();
+
+    // The same golden decision beside other weights.
+    let other = Tiny::new(2);
+    let file = golden::FILE;
+    std::fs::copy(tiny.dir.join(file), other.dir.join(file)).unwrap();
+    let text = std::fs::read_to_string(other.dir.join(manifest::FILE)).unwrap();
+    std::fs::write(other.dir.join(manifest::FILE), format!("{line}\n{text}")).unwrap();
+    let wrong = other.open().unwrap();
+    let refused = [
+        wrong.open_think().unwrap().warm_up().unwrap_err(),
+        wrong.open_act().unwrap().warm_up().unwrap_err(),
+    ];
+    for (error, half) in refused.iter().zip(["brain", "action expert"]) {
+        assert!(
+            matches!(error, PolicyError::Open(text) if text.contains(half)),
+            "{error}"
+        );
+    }
+}
+
+/// What changes the numbers of one half must be known to the other.
+#[test]
+fn a_profile_of_its_own_changes_the_model_hash() {
+    let tiny = Tiny::new(1);
+    let plain = tiny.open().unwrap();
+    let files = plain.checkpoint.model_digest().unwrap().to_vec();
+    assert_eq!(
+        plain.model_hash().to_vec(),
+        files,
+        "the plain profile is the files'"
+    );
+    let rounded = Profile {
+        rope_inv_freq_bf16: true,
+        ..Profile::default()
+    };
+    let kind = |local_window| Profile {
+        kind: Kind::B {
+            local_window,
+            position_gap: 10,
+        },
+        ..Profile::default()
+    };
+    let profiles = [Profile::default(), rounded, kind(4), kind(5)];
+    let hashes = profiles.map(|profile| model_hash(Digest::from(files.clone()), profile).to_vec());
+    let different: std::collections::BTreeSet<_> = hashes.iter().collect();
+    assert_eq!(different.len(), profiles.len());
 }
 
 #[test]
