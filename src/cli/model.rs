@@ -5,6 +5,8 @@ use clap::{Args, Subcommand};
 pub mod infer;
 pub mod inspect;
 mod picture;
+pub mod pull;
+pub mod self_test;
 pub mod synth;
 pub mod verify;
 
@@ -38,6 +40,24 @@ pub enum ModelAction {
     /// vlad.toml for the demo cell. `tiny` has 2 MB; `xr0-4.7b` has the full network's shapes and
     /// needs 9.4 GB of disk. The same preset and seed give the same bytes on every machine.
     Synth(synth::SynthArgs),
+    /// Downloads a checkpoint from a hub, verifies every byte, and never fetches code.
+    ///
+    /// Fetches settings, tokenizer and weights in safetensors alone; what else a repository holds
+    /// is left, and named. The folder appears whole or not at all: until then it lies beside its
+    /// place as NAME.partial, and the same command goes on where it was cut. Gated and private
+    /// repositories need HF_TOKEN, HF_TOKEN_PATH or a login by the hub's own tools. A proxy is
+    /// taken from HTTPS_PROXY.
+    #[expect(
+        clippy::doc_markdown,
+        reason = "people read it in a terminal as it stands"
+    )]
+    Pull(pull::PullArgs),
+    /// Tries the golden decision that a checkpoint's manifest names; ends with 1 if it comes out
+    /// otherwise.
+    ///
+    /// Brain and action expert are tried each by itself, as the daemon does at its start. With --write
+    /// the decision is made and stored beside vlad.toml.
+    SelfTest(self_test::SelfTestArgs),
     /// Makes one decision from files, by the same code as the daemon's brain and action expert.
     ///
     /// The same files and seed give the same actions, also as the daemon computes them from the
@@ -55,6 +75,8 @@ pub fn run(args: &ModelArgs) -> anyhow::Result<()> {
         ModelAction::Verify(args) => verify::run(args),
         ModelAction::Inspect(args) => inspect::run(args),
         ModelAction::Synth(args) => synth::run(args),
+        ModelAction::Pull(args) => pull::run(args),
+        ModelAction::SelfTest(args) => self_test::run(args),
         ModelAction::Infer(args) => infer::run(args),
     }
 }
