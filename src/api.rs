@@ -12,6 +12,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, get, post};
 use tokio::sync::Semaphore;
 use utoipa::OpenApi;
+use vlad_actors::expert::refusals::Refusals;
 use vlad_actors::gateway::desk::Desk;
 use vlad_bus::bus::Bus;
 use vlad_store::episodes::EpisodeStore;
@@ -47,6 +48,8 @@ pub struct ApiState {
     pub episodes: Option<EpisodeStore>,
     /// The bus, for its counters.
     pub bus: Bus,
+    /// Contexts that this process's action expert refused.
+    pub refusals: Arc<Refusals>,
     /// What time it is.
     pub clock: SharedClock,
     /// Package version.

@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and the commands that only speak REST.
 //!
-//! `run` and `config check` are done by the daemon's own modules, [`model`] works on files;
+//! `run` and `config check` are done by the daemon's own modules, [`model`] works on files, [`bench`]
+//! starts processes of its own;
 //! everything else is a client. Ids and texts are checked here already, so that a slip of the
 //! keyboard ends with exit code 64 and a refusal by the daemon with 1.
 
@@ -12,6 +13,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use vlad_wire::id::Role;
 use vlad_wire::text::Name;
 
+pub mod bench;
 pub mod cell;
 pub mod connection;
 pub mod episode;
@@ -89,6 +91,8 @@ pub enum Command {
     Config(ConfigCommand),
     /// Checks, shows, makes and tries checkpoints; asks no daemon.
     Model(model::ModelArgs),
+    /// Measures and tries on this machine what the processes of a cell do with each other.
+    Bench(bench::BenchArgs),
     /// What speaks to a running daemon.
     #[command(flatten)]
     Client(ClientCommand),

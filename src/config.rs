@@ -60,6 +60,9 @@ pub struct DaemonConfig {
     /// with random weights, made on first start.
     #[serde(default)]
     pub checkpoint: Option<PathBuf>,
+    /// Mebibytes of memory that large messages between processes of this host lie in, so that they
+    /// are not copied on the way; 0 sends copies.
+    pub shared_memory_mib: u16,
     /// The data folder; without it systemd's state folder, else the user's.
     #[serde(default)]
     pub data: Option<PathBuf>,

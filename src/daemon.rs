@@ -73,6 +73,7 @@ async fn serve(
     let bus = Bus::zenoh(ZenohConfig {
         listen: arguments.listen.iter().cloned().collect(),
         connect: arguments.connect.clone(),
+        shared_memory_mib: config.daemon.shared_memory_mib,
     })
     .await?;
     let ground = Ground::new(config, policy, bus.clone(), clock.clone())?;
@@ -98,6 +99,7 @@ async fn serve(
             desk: desk.clone(),
             episodes: storage.as_ref().map(|storage| storage.episodes.clone()),
             bus: bus.clone(),
+            refusals: ground.refusals.clone(),
             clock: clock.clone(),
             version: env!("CARGO_PKG_VERSION"),
         };
@@ -221,7 +223,7 @@ fn check_endpoints(arguments: &RunArgs) -> Result<(), ConfigError> {
     for (flag, endpoints) in flags {
         let config = ZenohConfig {
             listen: endpoints.to_vec(),
-            connect: Vec::new(),
+            ..ZenohConfig::default()
         };
         config.check().map_err(|error| ConfigError {
             layer: flag.to_owned(),

@@ -11,6 +11,7 @@ pub mod config;
 pub mod api;
 pub mod dashboard;
 
+pub mod bench;
 pub mod check;
 pub mod cli;
 

@@ -8,7 +8,8 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use crate::config::ConfigError;
 
 /// What is logged when nobody says otherwise: our facts, and what libraries warn of.
-const FILTER: &str = "info,zenoh=error,zenoh_transport=error,zenoh_link_commons=warn";
+const FILTER: &str =
+    "info,zenoh=error,zenoh_transport=error,zenoh_link_commons=warn,zenoh_shm=error";
 
 /// Begins to log. `filter` is `--log`.
 ///

@@ -6,6 +6,10 @@
 //! | out | `context/{part}`, `alive/brain`, `event` |
 //! | period | 10 ms; woken by requests and observations |
 //! | fails safe | no fitting observation or no task: thinks nothing; the guard stops by itself |
+//!
+//! What waits in several cells is thought in one call, as far as the policy can. A context's messages
+//! are published as they become ready, its head before the prefill, or all at the end where
+//! `brain.stream_layers` is false; `sink` does it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,24 +18,29 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, debug_span, info, warn};
 use vlad_bus::bus::Bus;
 use vlad_bus::error::BusError;
-use vlad_bus::publisher::Publisher;
 use vlad_bus::subscriber::Subscriber;
 use vlad_bus::waker::Waker;
-use vlad_motion::policy::{ContextSink, Policy, PolicyError, Think, ThinkJob};
-use vlad_wire::clock::SharedClock;
+use vlad_motion::noise::decision_seed;
+use vlad_motion::policy::{Policy, PolicyError, Think, ThinkJob};
+use vlad_wire::clock::{MS, SharedClock};
 use vlad_wire::id::{CellId, Role};
 use vlad_wire::msg::health::{Fitness, Severity};
 use vlad_wire::msg::sense::Observation;
 use vlad_wire::msg::task::{ActiveTask, TaskNow};
-use vlad_wire::msg::think::{Context, ContextHead, ContextPart, ThinkRequest};
-use vlad_wire::stream::{Contexts, Observations, Requests, Tasks};
+use vlad_wire::msg::think::ThinkRequest;
+use vlad_wire::stream::{Observations, Requests, Tasks};
 use vlad_wire::text::Note;
+use vlad_xr0::context::bytes::Encoding;
 use vlad_xr0::device::DeviceName;
 
 use crate::herald::{Herald, Saying};
+use crate::policy::xr0::setup::WeightsChoice;
 use crate::pulse::{Condition, Pulse};
 use crate::role::{Core, CoreError};
 use crate::worker::{Outcome, Run, Worker};
+use sink::{Publishers, Sink};
+
+mod sink;
 
 /// The brain's settings: the table `brain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +48,12 @@ use crate::worker::{Outcome, Run, Worker};
 pub struct BrainConfig {
     /// Where a network's vision-language model computes: `cpu` or `cuda:N`.
     pub device: DeviceName,
+    /// In which type its weights are kept: `auto`, `f32`, `bf16`, `q8` or `q4`.
+    pub weights: WeightsChoice,
+    /// How a network's context travels between processes: `exact` or `eight-bit`.
+    pub context_encoding: Encoding,
+    /// Whether a context's parts are published as each is ready, or all at the end.
+    pub stream_layers: bool,
 }
 
 /// Where a policy's half runs.
@@ -58,6 +73,8 @@ pub struct BrainParts {
     pub policy: Arc<dyn Policy>,
     /// Where the policy runs.
     pub placement: Placement,
+    /// Whether a context's parts are published as each is ready.
+    pub stream_layers: bool,
     /// Differs from start to start.
     pub session: u64,
 }
@@ -87,8 +104,9 @@ struct CellBrain {
 /// The brain of all cells of a process.
 pub struct Brain {
     cells: BTreeMap<CellId, CellBrain>,
-    worker: Worker<Job, Thought>,
-    thinking: Option<(CellId, u64)>,
+    worker: Worker<Vec<Job>, Vec<Thought>>,
+    batch_max: usize,
+    thinking: BTreeMap<CellId, u64>,
     condition: Condition,
 }
 
@@ -104,14 +122,19 @@ impl Brain {
         parts: BrainParts,
     ) -> Result<Self, CoreError> {
         let mut cells = BTreeMap::new();
-        let mut publishers = BTreeMap::new();
+        let publishers = Publishers::new(bus, &parts.cells)?;
         for cell in parts.cells {
-            publishers.insert(cell.clone(), ContextPublisher::new(bus, &cell)?);
             let state = CellBrain::new(bus, &cell, waker, (clock, parts.session))?;
             cells.insert(cell, state);
         }
         let label = parts.policy.label();
-        let open = open(parts.policy, publishers, clock.clone());
+        let batch_max = parts.policy.capability().batch_max.max(1);
+        let how = How {
+            clock: clock.clone(),
+            session: parts.session,
+            stream_layers: parts.stream_layers,
+        };
+        let open = open(parts.policy, publishers, how);
         let worker = match parts.placement {
             Placement::Thread => Worker::thread("think", waker.clone(), open)
                 .map_err(|error| CoreError::Failed(error.to_string()))?,
@@ -125,7 +148,8 @@ impl Brain {
         Ok(Self {
             cells,
             worker,
-            thinking: None,
+            batch_max,
+            thinking: BTreeMap::new(),
             condition,
         })
     }
@@ -139,14 +163,14 @@ impl Brain {
                 self.condition.fitness = Fitness::Fit;
             }
             Some(Outcome::Failed(error)) => return Err(CoreError::Failed(error)),
-            Some(Outcome::Done(thought)) => self.conclude(&thought),
+            Some(Outcome::Done(thoughts)) => thoughts.iter().for_each(|one| self.conclude(one)),
             None => {}
         }
         Ok(())
     }
 
     fn conclude(&mut self, thought: &Thought) {
-        self.thinking = None;
+        self.thinking.remove(&thought.cell);
         let Err(error) = &thought.result else { return };
         warn!(cell = %thought.cell, request = thought.request.id, %error, "no context");
         if let Some(cell) = self.cells.get(&thought.cell) {
@@ -164,22 +188,26 @@ impl Brain {
         if !self.worker.free() {
             return;
         }
-        let ready = self.cells.iter_mut().find_map(|(cell, state)| {
+        let ready = self.cells.iter_mut().filter_map(|(cell, state)| {
             state.ready().map(|think| Job {
                 cell: cell.clone(),
                 think,
             })
         });
-        if let Some(job) = ready {
+        let jobs: Vec<_> = ready.take(self.batch_max).collect();
+        if jobs.is_empty() {
+            return;
+        }
+        for job in &jobs {
             let request = job.think.request;
             let episode = job.think.task.episode();
             let _span = debug_span!("decision", cell = %job.cell, task = %request.task, %episode,
                 obs = job.think.observation.head.seq)
             .entered();
-            debug!(request = request.id, "thinking");
-            self.thinking = Some((job.cell.clone(), request.id));
-            self.worker.submit(job);
+            debug!(request = request.id, batch = jobs.len(), "thinking");
+            self.thinking.insert(job.cell.clone(), request.id);
         }
+        self.worker.submit(jobs);
     }
 }
 
@@ -191,11 +219,7 @@ impl Core for Brain {
         self.take_outcome()?;
         self.begin();
         for (cell, state) in &mut self.cells {
-            let ours = self
-                .thinking
-                .as_ref()
-                .filter(|(thinking, _)| thinking == cell);
-            self.condition.in_flight = ours.map(|(_, request)| *request);
+            self.condition.in_flight = self.thinking.get(cell).copied();
             state.pulse.beat(&self.condition, now_ns);
         }
         Ok(())
@@ -257,79 +281,50 @@ fn satisfies(observation: &Observation, request: &ThinkRequest) -> bool {
         && request.earliest_captured_ns <= observation.head.captured_at_ns
 }
 
-/// Publishes a context's messages as they become ready, from the worker's thread.
-struct ContextPublisher {
-    bus: Bus,
-    cell: CellId,
-    head: Publisher<Contexts>,
-    parts: Vec<Publisher<Contexts>>,
-}
-
-impl ContextPublisher {
-    fn new(bus: &Bus, cell: &CellId) -> Result<Self, BusError> {
-        let head = bus.publisher(cell, "head")?;
-        Ok(Self {
-            bus: bus.clone(),
-            cell: cell.clone(),
-            head,
-            parts: Vec::new(),
-        })
-    }
-
-    fn part(&mut self, index: u16) -> Option<&Publisher<Contexts>> {
-        while self.parts.len() <= usize::from(index) {
-            let part = format!("p{}", self.parts.len());
-            self.parts.push(self.bus.publisher(&self.cell, &part).ok()?);
-        }
-        self.parts.get(usize::from(index))
-    }
-}
-
-struct Sink<'a> {
-    publisher: &'a mut ContextPublisher,
-    clock: &'a SharedClock,
-    from_ns: u64,
-}
-
-impl ContextSink for Sink<'_> {
-    fn head(&mut self, mut head: ContextHead) {
-        head.thought_from_ns = self.from_ns;
-        head.thought_until_ns = self.clock.now_ns();
-        self.publisher.head.put(&Context::Head(Box::new(head)));
-    }
-
-    fn part(&mut self, part: ContextPart) {
-        if let Some(publisher) = self.publisher.part(part.head.index) {
-            publisher.put(&Context::Part(part));
-        }
-    }
+/// What a call of the policy is made with.
+struct How {
+    clock: SharedClock,
+    session: u64,
+    stream_layers: bool,
 }
 
 fn open(
     policy: Arc<dyn Policy>,
-    mut publishers: BTreeMap<CellId, ContextPublisher>,
-    clock: SharedClock,
-) -> impl FnOnce() -> Result<Run<Job, Thought>, String> + Send + 'static {
+    mut publishers: Publishers,
+    how: How,
+) -> impl FnOnce() -> Result<Run<Vec<Job>, Vec<Thought>>, String> + Send + 'static {
     move || {
+        let clock = how.clock;
         let mut think: Box<dyn Think> = policy.open_think().map_err(|error| error.to_string())?;
-        Ok(Box::new(move |job: Job| {
-            let request = job.think.request;
-            let result = match publishers.get_mut(&job.cell) {
-                Some(publisher) => {
-                    let mut sink = Sink {
-                        publisher,
-                        clock: &clock,
-                        from_ns: clock.now_ns(),
-                    };
-                    think.think(&[job.think], &mut sink)
-                }
-                None => Err(PolicyError::Decide("no such cell".to_owned())),
-            };
-            Thought {
-                cell: job.cell,
-                request,
-                result,
+        let from_ns = clock.now_ns();
+        think.warm_up().map_err(|error| error.to_string())?;
+        let took_ms = (clock.now_ns() - from_ns) / MS;
+        info!(policy = %policy.label().name, took_ms, "the brain is warm");
+        let mut calls = 0;
+        Ok(Box::new(move |jobs: Vec<Job>| {
+            calls += 1;
+            let (cells, jobs): (Vec<_>, Vec<_>) =
+                jobs.into_iter().map(|job| (job.cell, job.think)).unzip();
+            let thinking = decision_seed(how.session, calls);
+            let mut sink = Sink::new(&mut publishers, &clock, (&cells, thinking));
+            if !how.stream_layers {
+                sink.hold();
             }
+            let results = think.think(&jobs, &mut sink);
+            sink.release(&results);
+            let nothing = || Err(PolicyError::Decide("the policy gave nothing".to_owned()));
+            let results = results.into_iter().chain(std::iter::repeat_with(nothing));
+            let thought = |((cell, job), result): ((CellId, ThinkJob), _)| Thought {
+                cell,
+                request: job.request,
+                result,
+            };
+            cells
+                .into_iter()
+                .zip(jobs)
+                .zip(results)
+                .map(thought)
+                .collect()
         }))
     }
 }

@@ -8,51 +8,52 @@
 //! | fails safe | nothing to decide on: asks nothing; the guard stops by itself |
 //!
 //! ```text
-//!  idle ── plan: ask ──► asked ── context complete ──► acting ── rows ──► settling ── accepted ──► idle
-//!   ▲                      │ too long                    │ error             │ too long
-//!   └──────────────────────┴─────────────────────────────┴───────────────────┘
+//!  idle ── plan: ask ──► asked ── the context's head ──► acting ── rows ──► settling ── accepted ──► idle
+//!   ▲                      │ too long                      │ error             │ too long
+//!   └──────────────────────┴───────────────────────────────┴───────────────────┘
 //! ```
+//!
+//! Acting begins with the context's head, while its parts still arrive; in virtual time, where
+//! nothing can arrive meanwhile, with the whole context. What waits in several cells is acted on in
+//! one call, as far as the policy can. A context that does not fit is refused, counted by its kind of
+//! fault, and said as `context_refused`; one that does not come in time as `context_late`.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `cell` | one cell: what is asked, and what became of it |
+//! | `assembly`, `arriving` | contexts from their messages |
+//! | [`refusals`] | counters |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tracing::{debug, info, info_span, warn};
+use tracing::{debug, info};
 use vlad_bus::bus::Bus;
-use vlad_bus::error::BusError;
-use vlad_bus::publisher::Publisher;
-use vlad_bus::subscriber::Subscriber;
 use vlad_bus::waker::Waker;
-use vlad_motion::noise::{decision_seed, standard_normal};
-use vlad_motion::planner::{GuardView, Plan, PlannerConfig, decide, start};
-use vlad_motion::policy::{ActRequest, ActRows, ContextSource, Policy, PolicyError};
+use vlad_motion::planner::PlannerConfig;
+use vlad_motion::policy::{ActRequest, ActRows, Policy, PolicyError};
 use vlad_wire::clock::{MS, SharedClock};
-use vlad_wire::id::{CellId, ChunkId, EpisodeId, Role};
-use vlad_wire::msg::execute::Accepted;
-use vlad_wire::msg::health::{Fitness, Severity};
-use vlad_wire::msg::sense::JointState;
-use vlad_wire::msg::task::{ActiveTask, TaskNow};
-use vlad_wire::msg::think::{Chunk, ChunkHead, Digest, Strategy, ThinkRequest};
+use vlad_wire::id::CellId;
+use vlad_wire::msg::health::Fitness;
+use vlad_wire::msg::think::{Digest, Strategy, ThinkRequest};
 use vlad_wire::robot_type::RobotType;
-use vlad_wire::stream::{AcceptedTargets, Chunks, Contexts, Events, Joints, Requests, Tasks};
-use vlad_wire::text::{Name, Note};
+use vlad_wire::text::Note;
 use vlad_xr0::device::DeviceName;
 
-use crate::actuator::guard::CHUNK_REFUSED;
 use crate::brain::Placement;
-use crate::herald::{Herald, Saying};
-use crate::pulse::{Condition, Pulse};
+use crate::policy::xr0::setup::WeightsChoice;
+use crate::pulse::Condition;
 use crate::role::{Core, CoreError};
 use crate::worker::{Outcome, Run, Worker};
-use assembly::{Assembly, Complete};
+use arriving::Arriving;
+use cell::CellExpert;
+use refusals::Refusals;
 
+pub(crate) mod arriving;
 mod assembly;
-
-/// How long a chunk may take from the expert to the guard's buffer and back: after it the chunk
-/// was refused, and the next decision is made.
-const SETTLE_NS: u64 = 150 * MS;
-/// Pause after a policy that could not decide, so that its errors do not flood the log.
-const RETRY_NS: u64 = 200 * MS;
+mod cell;
+pub mod refusals;
 
 /// The expert's settings: the table `expert`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +61,8 @@ const RETRY_NS: u64 = 200 * MS;
 pub struct ExpertConfig {
     /// Where a network's action expert computes: `cpu` or `cuda:N`.
     pub device: DeviceName,
+    /// In which type its weights are kept: `auto`, `f32`, `bf16`, `q8` or `q4`.
+    pub weights: WeightsChoice,
     /// How consecutive chunks meet: `sync` or `naive`.
     pub strategy: Strategy,
     /// Ticks that are played between two decisions where chunks overlap (`T_e`).
@@ -111,6 +114,8 @@ pub struct ExpertParts {
     pub placement: Placement,
     /// Settings.
     pub config: ExpertConfig,
+    /// Where refused contexts are counted.
+    pub refusals: Arc<Refusals>,
     /// Differs from start to start.
     pub session: u64,
 }
@@ -118,6 +123,7 @@ pub struct ExpertParts {
 struct Job {
     cell: CellId,
     request: ThinkRequest,
+    context: Arc<Arriving>,
     act: ActRequest,
     noise_seed: u64,
 }
@@ -125,50 +131,36 @@ struct Job {
 struct Done {
     cell: CellId,
     request: ThinkRequest,
-    context: Arc<dyn ContextSource>,
+    context: Arc<Arriving>,
     noise_seed: u64,
     from_ns: u64,
     until_ns: u64,
     result: Result<ActRows, PolicyError>,
 }
 
-enum Phase {
-    Idle { not_before_ns: u64 },
-    Asked { request: ThinkRequest },
-    Acting { request: ThinkRequest },
-    Settling { chunk: ChunkId, until_ns: u64 },
+/// What all cells of a process share.
+struct Common {
+    planner: PlannerConfig,
+    config: ExpertConfig,
+    /// Of the checkpoint and of its normaliser.
+    hashes: (Digest, Digest),
+    refusals: Arc<Refusals>,
+    /// Whether a policy may begin while parts still arrive.
+    streams: bool,
 }
 
-struct CellExpert {
-    shape: ExpertCell,
-    pulse: Pulse,
-    herald: Herald,
-    accepted: Subscriber<AcceptedTargets>,
-    joints: Subscriber<Joints>,
-    tasks: Subscriber<Tasks>,
-    contexts: Subscriber<Contexts>,
-    events: Subscriber<Events>,
-    requests: Publisher<Requests>,
-    chunks: Publisher<Chunks>,
-    assembly: Assembly,
-    buffer: Option<Accepted>,
-    measured: Option<JointState>,
-    task: Option<ActiveTask>,
-    phase: Phase,
-    anticipating: bool,
-    context: Option<Arc<Complete>>,
-    played_at_last: Option<u64>,
-    last_request_id: u64,
-    seq: (u64, u64),
+impl Common {
+    fn context_timeout_ns(&self) -> u64 {
+        u64::from(self.config.context_timeout_ms) * MS
+    }
 }
 
 /// The action expert of all cells of a process.
 pub struct Expert {
     cells: BTreeMap<CellId, CellExpert>,
-    worker: Worker<Job, Done>,
-    planner: PlannerConfig,
-    config: ExpertConfig,
-    hashes: (Digest, Digest),
+    worker: Worker<Vec<Job>, Vec<Done>>,
+    common: Common,
+    batch_max: usize,
     condition: Condition,
 }
 
@@ -188,6 +180,7 @@ impl Expert {
             policy,
             placement,
             config,
+            refusals,
             session,
         } = parts;
         let mut states = BTreeMap::new();
@@ -197,6 +190,7 @@ impl Expert {
         }
         let label = policy.label();
         let hashes = (policy.model_hash(), policy.normaliser_hash());
+        let batch_max = policy.capability().batch_max.max(1);
         let open = open(policy, clock.clone());
         let worker = match placement {
             Placement::Thread => Worker::thread("act", waker.clone(), open)
@@ -212,12 +206,18 @@ impl Expert {
             in_flight: None,
             policy: Some(label),
         };
-        Ok(Self {
-            cells: states,
-            worker,
+        let common = Common {
             planner,
             config,
             hashes,
+            refusals,
+            streams: placement == Placement::Thread,
+        };
+        Ok(Self {
+            cells: states,
+            worker,
+            common,
+            batch_max,
             condition,
         })
     }
@@ -232,8 +232,10 @@ impl Expert {
             }
             Some(Outcome::Failed(error)) => return Err(CoreError::Failed(error)),
             Some(Outcome::Done(done)) => {
-                if let Some(cell) = self.cells.get_mut(&done.cell) {
-                    cell.conclude(&done, (self.config.strategy, &self.hashes), now_ns);
+                for done in done {
+                    if let Some(cell) = self.cells.get_mut(&done.cell) {
+                        cell.conclude(&done, &self.common, now_ns);
+                    }
                 }
             }
             None => {}
@@ -241,30 +243,39 @@ impl Expert {
         Ok(())
     }
 
-    /// Gives the worker the first cell's complete context.
+    /// Gives the worker what waits in all cells, as much as it takes in one call.
     fn act(&mut self) {
         if !self.worker.free() {
             return;
         }
-        let steps = self.config.steps;
-        if let Some(job) = self.cells.values_mut().find_map(|cell| cell.ready(steps)) {
-            debug!(cell = %job.cell, task = %job.request.task, request = job.request.id, "acting");
-            self.worker.submit(job);
+        let common = &self.common;
+        let ready = self
+            .cells
+            .values_mut()
+            .filter_map(|cell| cell.ready(common));
+        let jobs: Vec<_> = ready.take(self.batch_max).collect();
+        if jobs.is_empty() {
+            return;
         }
+        for job in &jobs {
+            let batch = jobs.len();
+            debug!(cell = %job.cell, task = %job.request.task, request = job.request.id, batch,
+                "acting");
+        }
+        self.worker.submit(jobs);
     }
 }
 
 impl Core for Expert {
     fn step(&mut self, now_ns: u64) -> Result<(), CoreError> {
         for cell in self.cells.values_mut() {
-            cell.take_inputs();
+            cell.take_inputs(&self.common, now_ns);
         }
         self.take_outcome(now_ns)?;
-        let timeout_ns = u64::from(self.config.context_timeout_ms) * MS;
         for cell in self.cells.values_mut() {
-            cell.give_up_what_is_late(now_ns, timeout_ns);
+            cell.give_up_what_is_late(&self.common, now_ns);
             if self.worker.opened() {
-                cell.plan(&self.planner, now_ns);
+                cell.plan(&self.common, now_ns);
             }
         }
         self.act();
@@ -276,293 +287,44 @@ impl Core for Expert {
     }
 }
 
-impl CellExpert {
-    fn new(
-        bus: &Bus,
-        clock: &SharedClock,
-        waker: &Waker,
-        (shape, session): (ExpertCell, u64),
-    ) -> Result<Self, BusError> {
-        let cell = &shape.id;
-        Ok(Self {
-            pulse: Pulse::new(bus, cell, Role::ActionExpert, session)?,
-            herald: Herald::new(bus, cell, Role::ActionExpert, clock)?,
-            accepted: bus.subscriber(cell, "", Some(waker.clone()))?,
-            joints: bus.subscriber(cell, "", None)?,
-            tasks: bus.subscriber(cell, "", None)?,
-            contexts: bus.subscriber(cell, "*", Some(waker.clone()))?,
-            events: bus.subscriber(cell, "", None)?,
-            requests: bus.publisher(cell, "")?,
-            chunks: bus.publisher(cell, "")?,
-            assembly: Assembly::default(),
-            buffer: None,
-            measured: None,
-            task: None,
-            phase: Phase::Idle { not_before_ns: 0 },
-            anticipating: false,
-            context: None,
-            played_at_last: None,
-            // Stamps grow from start to start, so ids do too.
-            last_request_id: clock.now_ns(),
-            seq: (0, 0),
-            shape,
-        })
-    }
-
-    fn take_inputs(&mut self) {
-        while let Some(TaskNow { task, .. }) = self.tasks.try_next() {
-            if task != self.task {
-                self.phase = Phase::Idle { not_before_ns: 0 };
-                self.played_at_last = None;
-            }
-            self.task = task;
-        }
-        while let Some(accepted) = self.accepted.try_next() {
-            self.buffer = Some(accepted);
-        }
-        while let Some(joints) = self.joints.try_next() {
-            self.measured = Some(joints);
-        }
-        while let Some(message) = self.contexts.try_next() {
-            let Some(context) = self.assembly.take(message) else {
-                continue;
-            };
-            let asked = matches!(&self.phase, Phase::Asked { request } if *request == context.head().request);
-            if asked {
-                self.context = Some(context);
-            }
-        }
-        self.settle();
-    }
-
-    /// Follows what became of the chunk that was sent: accepted by the buffer, refused by an event.
-    fn settle(&mut self) {
-        let accepted = self.buffer.as_ref().and_then(|buffer| buffer.chunk);
-        while let Some(event) = self.events.try_next() {
-            let refused = event.kind.as_str() == CHUNK_REFUSED;
-            if refused
-                && matches!(self.phase, Phase::Settling { chunk, .. } if event.chunk == Some(chunk))
-            {
-                self.phase = Phase::Idle {
-                    not_before_ns: event.at_ns,
-                };
-            }
-        }
-        if matches!(self.phase, Phase::Settling { chunk, .. } if accepted == Some(chunk)) {
-            self.phase = Phase::Idle { not_before_ns: 0 };
-        }
-    }
-
-    fn give_up_what_is_late(&mut self, now_ns: u64, timeout_ns: u64) {
-        match &self.phase {
-            Phase::Asked { request } if request.requested_at_ns + timeout_ns < now_ns => {
-                warn!(cell = %self.shape.id, request = request.id, "no context in time");
-                self.phase = Phase::Idle {
-                    not_before_ns: now_ns,
-                };
-            }
-            Phase::Settling { until_ns, .. } if *until_ns < now_ns => {
-                self.phase = Phase::Idle {
-                    not_before_ns: now_ns,
-                };
-            }
-            _ => {}
-        }
-    }
-
-    fn plan(&mut self, planner: &PlannerConfig, now_ns: u64) {
-        self.anticipating = false;
-        let Phase::Idle { not_before_ns } = self.phase else {
-            return;
-        };
-        let (Some(accepted), Some(joints), Some(task)) = (&self.buffer, &self.measured, &self.task)
-        else {
-            return;
-        };
-        // The guard's epoch is the lease's: anything else is a lease that it has not seen yet.
-        if accepted.epoch != task.epoch || now_ns < not_before_ns {
-            return;
-        }
-        let view = GuardView {
-            accepted,
-            joints,
-            played_at_last: self.played_at_last,
-        };
-        match decide(planner, &view) {
-            Plan::Wait => {}
-            Plan::Anticipate => self.anticipating = true,
-            Plan::Ask {
-                earliest_tick,
-                earliest_captured_ns,
-            } => {
-                self.last_request_id += 1;
-                let request = ThinkRequest {
-                    id: self.last_request_id,
-                    epoch: task.epoch,
-                    task: task.id,
-                    attempt: task.attempt,
-                    requested_at_ns: now_ns,
-                    earliest_tick,
-                    earliest_captured_ns,
-                };
-                self.played_at_last = Some(accepted.played);
-                debug!(cell = %self.shape.id, task = %task.id, request = request.id, "asking");
-                self.requests.put(&request);
-                self.context = None;
-                self.phase = Phase::Asked { request };
-            }
-        }
-    }
-
-    fn ready(&mut self, steps: u16) -> Option<Job> {
-        let Phase::Asked { request } = self.phase else {
-            return None;
-        };
-        let context = self.context.take()?;
-        let seed = self.task.as_ref()?.seed;
-        let noise_seed = decision_seed(seed, context.head().obs_seq);
-        let count = self.shape.robot_type.horizon * self.shape.robot_type.width;
-        let act = ActRequest {
-            state: context.head().state.clone(),
-            context,
-            prefix: Vec::new(),
-            guidance: None,
-            noise: standard_normal(noise_seed, count),
-            steps,
-        };
-        self.phase = Phase::Acting { request };
-        Some(Job {
-            cell: self.shape.id.clone(),
-            request,
-            act,
-            noise_seed,
-        })
-    }
-
-    fn conclude(&mut self, done: &Done, made_by: (Strategy, &(Digest, Digest)), now_ns: u64) {
-        let ours = matches!(&self.phase, Phase::Acting { request } if *request == done.request);
-        if !ours {
-            debug!(request = done.request.id, "a chunk for a task that is over");
-            return;
-        }
-        match &done.result {
-            Ok(rows) => self.send(done, rows, made_by, now_ns),
-            Err(error) => {
-                warn!(cell = %self.shape.id, request = done.request.id, %error, "no chunk");
-                let text = error.to_string();
-                let saying = Saying {
-                    text: &text,
-                    task: Some(done.request.task),
-                    ..Saying::default()
-                };
-                self.herald.say(Severity::Warn, "act_failed", &saying);
-                self.phase = Phase::Idle {
-                    not_before_ns: now_ns + RETRY_NS,
-                };
-            }
-        }
-    }
-
-    fn send(
-        &mut self,
-        done: &Done,
-        rows: &ActRows,
-        (strategy, hashes): (Strategy, &(Digest, Digest)),
-        now_ns: u64,
-    ) {
-        let (Some(buffer), Ok(convention)) = (&self.buffer, Name::new("joint_absolute")) else {
-            return;
-        };
-        let (epoch, last_seq) = self.seq;
-        let seq = if epoch == done.request.epoch {
-            last_seq + 1
-        } else {
-            1
-        };
-        self.seq = (done.request.epoch, seq);
-        let context = done.context.head();
-        let id = ChunkId {
-            epoch: done.request.epoch,
-            request: done.request.id,
-        };
-        let episode = EpisodeId {
-            task: done.request.task,
-            attempt: done.request.attempt,
-        };
-        let head = ChunkHead {
-            cell: self.shape.id.clone(),
-            epoch: done.request.epoch,
-            seq,
-            id,
-            task: done.request.task,
-            attempt: done.request.attempt,
-            obs_seq: context.obs_seq,
-            obs_tick: context.obs_tick,
-            view_captured_ns: context.view_captured_ns.clone(),
-            captured_at_ns: context.captured_at_ns,
-            requested_at_ns: done.request.requested_at_ns,
-            acted_from_ns: done.from_ns,
-            acted_until_ns: done.until_ns,
-            start: start(strategy, buffer.mode, context.obs_tick),
-            horizon: rows.horizon,
-            width: rows.width,
-            prefix_len: 0,
-            frozen_len: 0,
-            request_id: done.request.id,
-            strategy,
-            rate: 1.0,
-            dt_ns: self.shape.dt_ns,
-            noise_seed: done.noise_seed,
-            model_hash: hashes.0.clone(),
-            normaliser_hash: hashes.1.clone(),
-            frame_convention: convention,
-            mac: None,
-        };
-        let _span = info_span!("decision", cell = %self.shape.id, task = %head.task,
-            episode = %episode, obs = head.obs_seq, chunk = %id)
-        .entered();
-        info!(start = ?head.start, "chunk sent");
-        self.chunks.put(&Chunk {
-            head,
-            rows: rows.rows.clone(),
-        });
-        self.phase = Phase::Settling {
-            chunk: id,
-            until_ns: now_ns + SETTLE_NS,
-        };
-    }
-
-    /// The decision under way, from waiting for standstill to the chunk's acceptance.
-    fn in_flight(&self) -> Option<u64> {
-        match &self.phase {
-            Phase::Asked { request } | Phase::Acting { request } => Some(request.id),
-            Phase::Settling { chunk, .. } => Some(chunk.request),
-            Phase::Idle { .. } => self.anticipating.then_some(self.last_request_id),
-        }
-    }
-}
-
 fn open(
     policy: Arc<dyn Policy>,
     clock: SharedClock,
-) -> impl FnOnce() -> Result<Run<Job, Done>, String> + Send + 'static {
+) -> impl FnOnce() -> Result<Run<Vec<Job>, Vec<Done>>, String> + Send + 'static {
     move || {
         let mut act = policy.open_act().map_err(|error| error.to_string())?;
-        Ok(Box::new(move |job: Job| {
+        let from_ns = clock.now_ns();
+        act.warm_up().map_err(|error| error.to_string())?;
+        let took_ms = (clock.now_ns() - from_ns) / MS;
+        info!(policy = %policy.label().name, took_ms, "the action expert is warm");
+        Ok(Box::new(move |jobs: Vec<Job>| {
             let from_ns = clock.now_ns();
-            let context = job.act.context.clone();
-            let mut results = act.act(std::slice::from_ref(&job.act));
+            let (requests, rest): (Vec<_>, Vec<_>) = jobs
+                .into_iter()
+                .map(|job| {
+                    (
+                        job.act,
+                        (job.cell, job.request, job.context, job.noise_seed),
+                    )
+                })
+                .unzip();
             let nothing = || Err(PolicyError::Decide("the policy gave nothing".to_owned()));
-            let result = results.pop().unwrap_or_else(nothing);
-            Done {
-                cell: job.cell,
-                request: job.request,
+            let results = act.act(&requests).into_iter();
+            let results = results.chain(std::iter::repeat_with(nothing));
+            let until_ns = clock.now_ns();
+            let done = |((cell, request, context, noise_seed), result)| Done {
+                cell,
+                request,
                 context,
-                noise_seed: job.noise_seed,
+                noise_seed,
                 from_ns,
-                until_ns: clock.now_ns(),
+                until_ns,
                 result,
-            }
+            };
+            rest.into_iter().zip(results).map(done).collect()
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

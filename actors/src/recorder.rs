@@ -264,12 +264,12 @@ impl Recorder {
                 continue;
             };
             let stamp = Stamp {
-                at_ns: head.thought_until_ns,
+                at_ns: head.prepared_at_ns,
                 tick: Some(head.obs_tick),
             };
             self.wanted.push(Wanted {
                 obs_seq: head.obs_seq,
-                at_ns: head.thought_until_ns,
+                at_ns: head.prepared_at_ns,
             });
             self.record(RecordKind::Context, stamp, message.pack().ok());
         }

@@ -99,6 +99,7 @@ impl Stepped {
             cells: vec![parts.cell.clone()],
             policy: parts.policy.clone(),
             placement: Placement::Inline,
+            stream_layers: true,
             session: 3,
         };
         let robot_type = parts.description.toml().robot_type.clone();
@@ -111,6 +112,7 @@ impl Stepped {
             policy: parts.policy,
             placement: Placement::Inline,
             config: parts.expert,
+            refusals: Arc::default(),
             session: 4,
         };
         let cores: Vec<Box<dyn Core>> = vec![

@@ -36,6 +36,7 @@ pub async fn show(State(app): State<App>, _: NoQuery) -> Result<Response, Proble
         roles(&mut page, &snapshot);
     }
     streams(&mut page, &app);
+    contexts(&mut page, &app);
     let headers = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
@@ -234,6 +235,18 @@ fn streams(page: &mut Page, app: &App) {
             let value = values.get(i).copied().unwrap_or(0);
             page.sample(family, &[("stream", key)], value);
         }
+    }
+}
+
+fn contexts(page: &mut Page, app: &App) {
+    page.family(
+        "vlad_context_refused_total",
+        "counter",
+        "Contexts, and their messages, that the action expert of this process did not use.",
+    );
+    for (fault, count) in app.state.refusals.read() {
+        let labels: [(&str, &dyn Display); 1] = [("reason", &fault.name())];
+        page.sample("vlad_context_refused_total", &labels, count);
     }
 }
 

@@ -68,6 +68,7 @@ impl Service {
             desk: gateway.desk.clone(),
             episodes: Some(gateway.episodes()),
             bus: Bus::queue(Arc::clone(&clock), |_| 0),
+            refusals: Arc::default(),
             clock,
             version: "0.0.0-test",
         };

@@ -7,7 +7,8 @@ use anyhow::Context;
 use tracing::info;
 use vlad_actors::policy::cell_shape;
 use vlad_actors::policy::xr0::error::Xr0Error;
-use vlad_actors::policy::xr0::{Devices, Xr0Policy, manifest, preset};
+use vlad_actors::policy::xr0::setup::{Half, Setup};
+use vlad_actors::policy::xr0::{Xr0Policy, manifest, preset};
 use vlad_motion::policy::Policy;
 use vlad_sim::policy::scripted::ScriptedPolicy;
 use vlad_wire::id::Role;
@@ -50,17 +51,32 @@ pub fn open(config: &Config, roles: &[Role]) -> anyhow::Result<Option<Arc<dyn Po
         let policy = ScriptedPolicy::new(Arc::new(first.robot.clone()))?;
         return Ok(Some(Arc::new(policy)));
     }
-    let devices = Devices {
-        brain: config.brain.device,
-        expert: config.expert.device,
-    };
+    let setup = setup(config, roles);
     let dir = checkpoint(config)?;
     // Its hash takes a while where it is large.
     info!(checkpoint = %dir.display(), weights = size(weights(&dir)), "reading the checkpoint");
-    let policy = Xr0Policy::open(&dir, &shapes(config), devices);
+    let policy = Xr0Policy::open(&dir, &shapes(config), setup);
     let policy = policy.map_err(|error| refusal(config, &error))?;
     info!(checkpoint = %dir.display(), note = %policy.label().note, "checkpoint");
     Ok(Some(Arc::new(policy)))
+}
+
+/// How the network's halves are loaded. Where both run here, contexts stay in this process.
+fn setup(config: &Config, roles: &[Role]) -> Setup {
+    Setup {
+        brain: Half {
+            device: config.brain.device,
+            weights: config.brain.weights,
+        },
+        expert: Half {
+            device: config.expert.device,
+            weights: config.expert.weights,
+        },
+        encoding: config.brain.context_encoding,
+        by_reference: [Role::Brain, Role::ActionExpert]
+            .iter()
+            .all(|role| roles.contains(role)),
+    }
 }
 
 /// Compares the checkpoint that the settings name with the cells; without one there is nothing to
@@ -251,6 +267,23 @@ mod tests {
         refusal();
         assert!(place.is_symlink());
         std::fs::remove_dir_all(&data).unwrap();
+    }
+
+    #[test]
+    fn a_context_stays_in_the_process_that_runs_both_roles() {
+        let config = load(&[
+            "brain.weights=q8",
+            "expert.weights=f32",
+            "brain.context_encoding=eight-bit",
+        ]);
+        let both = setup(&config, &[Role::ActionExpert, Role::Gateway, Role::Brain]);
+        assert!(both.by_reference);
+        assert_eq!(both.brain.weights, "q8".parse().unwrap());
+        assert_eq!(both.expert.weights, "f32".parse().unwrap());
+        assert_eq!(both.encoding, "eight-bit".parse().unwrap());
+        for alone in [Role::ActionExpert, Role::Brain] {
+            assert!(!setup(&config, &[alone, Role::Gateway]).by_reference);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use vlad_actors::actuator::servo::{ServoLoop, ServoThread};
 use vlad_actors::actuator::settings::Shape;
 use vlad_actors::actuator::{Actuator, ActuatorParts};
 use vlad_actors::brain::{Brain, BrainParts, Placement};
+use vlad_actors::expert::refusals::Refusals;
 use vlad_actors::expert::{Expert, ExpertCell, ExpertParts};
 use vlad_actors::gateway::cell::CellSpec;
 use vlad_actors::gateway::desk::SharedDeskServer;
@@ -42,6 +43,8 @@ pub struct Ground {
     pub bus: Bus,
     /// The clock.
     pub clock: SharedClock,
+    /// Contexts that the action expert of this process refused.
+    pub refusals: Arc<Refusals>,
     policy: Option<Arc<dyn Policy>>,
     worlds: Vec<SimWorld>,
 }
@@ -76,6 +79,7 @@ impl Ground {
             config: Arc::new(config),
             bus,
             clock,
+            refusals: Arc::default(),
             policy,
             worlds,
         })
@@ -185,6 +189,7 @@ fn brain(ground: Ground, policy: Arc<dyn Policy>) -> Factory {
                 .collect(),
             policy: policy.clone(),
             placement: Placement::Thread,
+            stream_layers: ground.config.brain.stream_layers,
             session: ground.session(),
         };
         Ok(Box::new(Brain::new(
@@ -208,6 +213,7 @@ fn expert(ground: Ground, policy: Arc<dyn Policy>) -> Factory {
             policy: policy.clone(),
             placement: Placement::Thread,
             config: ground.config.expert.clone(),
+            refusals: ground.refusals.clone(),
             session: ground.session(),
         };
         Ok(Box::new(Expert::new(

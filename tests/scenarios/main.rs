@@ -14,16 +14,20 @@
 //! | [`refusals`] | mutated configurations end with 78, file, key and reason |
 //! | [`cli`] | the client commands against a daemon |
 //! | [`model`] | checkpoints as files: verified, shown, made and tried |
+//! | [`pull`] | a checkpoint from a hub: whole, verified and without code, or not at all |
 //! | [`abuse`] | each endpoint of the served API with what it must refuse |
 //! | [`malformed`] | bad bytes on each stream are dropped and counted |
+//! | [`contexts`] | contexts that are damaged or of another brain are refused, said and never used |
 //! | [`network`] | the network moves the arms; its brain dies in mid-motion |
 //! | [`recorded`] | a recorded run of the network, decided again bit for bit |
+//! | [`shared_memory`] | contexts between processes that are stopped and killed |
 //! | [`page`] | the page in a browser |
 #![cfg(test)]
 #![forbid(unsafe_code)]
 
 mod abuse;
 mod cli;
+mod contexts;
 mod daemon;
 mod guard_process;
 mod malformed;
@@ -31,8 +35,10 @@ mod model;
 mod network;
 mod operator;
 mod page;
+mod pull;
 mod recorded;
 mod refusals;
 mod restart;
+mod shared_memory;
 mod support;
 mod three_processes;

@@ -143,8 +143,8 @@ fn bad_bytes_on_each_stream_are_dropped_and_counted() {
         .build()
         .unwrap();
     let config = ZenohConfig {
-        listen: Vec::new(),
         connect: vec![endpoint],
+        ..ZenohConfig::default()
     };
     let bus = runtime.block_on(Bus::zenoh(config)).unwrap();
     until("the stranger is connected", || {

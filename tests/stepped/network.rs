@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use vlad_actors::policy::cell_shape;
-use vlad_actors::policy::xr0::{Devices, Xr0Policy, preset};
+use vlad_actors::policy::xr0::setup::Setup;
+use vlad_actors::policy::xr0::{Xr0Policy, preset};
 use vlad_cell::description::RobotDescription;
 use vlad_motion::policy::Policy;
 use vlad_safety::mode::Mode;
 use vlad_wire::msg::execute::Executed;
 
-use crate::cell::{Dispatcher, Options, Report, Run};
+use crate::cell::{Dispatcher, MakePolicy, Options, Report, Run};
 
 /// Virtual seconds: several chunks of one second.
 const SECONDS: u64 = 8;
@@ -18,23 +19,44 @@ const CHUNKS_MIN: u64 = 5;
 /// Farthest that the weights may send a joint from home, rad.
 const NEAR_HOME_RAD: f64 = 0.1;
 
-fn network(robot: &RobotDescription) -> Arc<dyn Policy> {
-    static OPENED: Mutex<Option<Arc<dyn Policy>>> = Mutex::new(None);
+/// The network with its contexts as bytes, and by reference.
+fn networks(robot: &RobotDescription) -> [Arc<dyn Policy>; 2] {
+    static OPENED: Mutex<Option<[Arc<dyn Policy>; 2]>> = Mutex::new(None);
     let mut opened = OPENED.lock().unwrap();
-    let policy = opened.get_or_insert_with(|| {
+    let policies = opened.get_or_insert_with(|| {
         let folder = std::env::temp_dir().join(format!("vlad-stepped-{}", std::process::id()));
         preset::ensure_tiny(robot, 1, &folder).unwrap();
-        let policy = Xr0Policy::open(&folder, &[cell_shape(robot)], Devices::default()).unwrap();
+        let policies = [false, true].map(|by_reference| -> Arc<dyn Policy> {
+            let setup = Setup {
+                by_reference,
+                ..Setup::default()
+            };
+            Arc::new(Xr0Policy::open(&folder, &[cell_shape(robot)], setup).unwrap())
+        });
         // Its files are mapped: they are read even without a name.
         std::fs::remove_dir_all(&folder).unwrap();
-        Arc::new(policy)
+        policies
     });
-    Arc::clone(policy)
+    policies.clone()
+}
+
+fn network(robot: &RobotDescription) -> Arc<dyn Policy> {
+    let [by_bytes, _] = networks(robot);
+    by_bytes
+}
+
+fn referring(robot: &RobotDescription) -> Arc<dyn Policy> {
+    let [_, by_reference] = networks(robot);
+    by_reference
 }
 
 fn story(seed: u64) -> (Run, Report) {
+    story_of(network, seed)
+}
+
+fn story_of(policy: MakePolicy, seed: u64) -> (Run, Report) {
     let options = Options {
-        policy: network,
+        policy,
         ..Options::default()
     };
     let mut run = Run::new(&options);
@@ -89,4 +111,13 @@ fn two_runs_of_the_network_with_one_seed_are_identical() {
         first.executed, third.executed,
         "another seed, another noise"
     );
+}
+
+/// A context that never leaves its process is the one that travels.
+#[test]
+fn a_run_with_contexts_by_reference_is_the_run_with_their_bytes() {
+    let [(one, bytes), (other, referred)] = [network, referring].map(|how| story_of(how, 7));
+    assert_eq!(bytes.executed, referred.executed);
+    assert_eq!(bytes.guards, referred.guards);
+    assert_eq!(one.world.state_digest(), other.world.state_digest());
 }

@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use vlad_wire::msg::health::PolicyLabel;
 use vlad_wire::msg::sense::Observation;
 use vlad_wire::msg::task::ActiveTask;
-use vlad_wire::msg::think::{ContextHead, ContextPart, Digest, ThinkRequest};
+use vlad_wire::msg::think::{ContextHead, ContextPart, Digest, PartData, PartHead, ThinkRequest};
 
 /// Why a policy gave nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,14 +22,89 @@ pub enum PolicyError {
     #[error("the policy cannot decide: {0}")]
     Decide(String),
     /// A context is of another policy, or its parts are not what this policy reads.
-    #[error("the context does not fit: {0}")]
-    Context(String),
+    #[error("the context does not fit: {problem}")]
+    Context {
+        /// Which kind of fault, to be counted.
+        fault: ContextFault,
+        /// What is wrong.
+        problem: String,
+    },
     /// A part of the context did not come in time.
     #[error("part {index} of the context did not come in time")]
     Late {
         /// The part.
         index: u16,
     },
+}
+
+impl PolicyError {
+    /// Refuses a context.
+    pub fn context(fault: ContextFault, problem: impl Into<String>) -> Self {
+        let problem = problem.into();
+        Self::Context { fault, problem }
+    }
+
+    /// The fault of a context that was refused or is late.
+    pub fn fault(&self) -> Option<ContextFault> {
+        match self {
+            Self::Context { fault, .. } => Some(*fault),
+            Self::Late { .. } => Some(ContextFault::Late),
+            Self::Open(_) | Self::Decide(_) => None,
+        }
+    }
+}
+
+/// Why a context is not used. Each kind is counted by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ContextFault {
+    /// Bytes that are no message: cut, or with a wrong checksum.
+    Malformed,
+    /// It answers another request than the one that was made.
+    OtherRequest,
+    /// A part of another thinking than its head: two brains answer.
+    OtherThinking,
+    /// The same message twice, with different content.
+    Doubled,
+    /// Another checkpoint, or the same one under another profile.
+    OtherModel,
+    /// Number, name, type, shape, mask or positions do not fit.
+    Unshaped,
+    /// A handle of another process, or of a place that is empty.
+    Handle,
+    /// A number that is not finite.
+    NotFinite,
+    /// It did not come in time.
+    Late,
+}
+
+impl ContextFault {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::Malformed,
+        Self::OtherRequest,
+        Self::OtherThinking,
+        Self::Doubled,
+        Self::OtherModel,
+        Self::Unshaped,
+        Self::Handle,
+        Self::NotFinite,
+        Self::Late,
+    ];
+
+    /// The name in counters and events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::OtherRequest => "other_request",
+            Self::OtherThinking => "other_thinking",
+            Self::Doubled => "doubled",
+            Self::OtherModel => "other_model",
+            Self::Unshaped => "unshaped",
+            Self::Handle => "handle",
+            Self::NotFinite => "not_finite",
+            Self::Late => "late",
+        }
+    }
 }
 
 /// What a policy can do beyond a plain chunk.
@@ -38,7 +114,7 @@ pub struct Capability {
     pub prefix_trained_max: u16,
     /// Whether it takes guidance (a vector-Jacobian product inside).
     pub guidance: bool,
-    /// Most requests in one call.
+    /// Most jobs or requests in one call, at least 1.
     pub batch_max: usize,
 }
 
@@ -53,21 +129,56 @@ pub struct ThinkJob {
     pub task: ActiveTask,
 }
 
-/// Where a brain's results go, as they become ready. The parts' order is the policy's own.
-pub trait ContextSink {
-    /// Takes a context's head, before its parts. Its `thought_until_ns` is filled in by the caller.
-    fn head(&mut self, head: ContextHead);
+/// Where a brain's results go, as they become ready. The parts' order is the policy's own. `job` is
+/// the place among the jobs of the call. Times and the number of the thinking are filled in here.
+pub trait ContextSink: Send {
+    /// Takes a context's head, before its parts, and before these are computed where that is
+    /// possible: the action expert begins then.
+    fn head(&mut self, job: usize, head: ContextHead);
+
     /// Takes one part.
-    fn part(&mut self, part: ContextPart);
+    fn part(&mut self, job: usize, part: ContextPart);
+
+    /// Takes one part whose bytes `write` writes in place, as many as the head asks for: so they
+    /// are copied once, to where they are sent from.
+    ///
+    /// # Errors
+    /// What `write` says; a head without a number of bytes.
+    fn write(
+        &mut self,
+        job: usize,
+        head: PartHead,
+        write: &mut dyn FnMut(&mut [u8]) -> Result<(), PolicyError>,
+    ) -> Result<(), PolicyError> {
+        let n_bytes = head.n_bytes();
+        let n_bytes =
+            n_bytes.ok_or_else(|| PolicyError::Decide("a part is too large".to_owned()))?;
+        let mut bytes = BytesMut::zeroed(n_bytes);
+        write(&mut bytes)?;
+        let data = PartData::Bytes(bytes.freeze());
+        self.part(job, ContextPart { head, data });
+        Ok(())
+    }
 }
 
 /// The brain's half.
 pub trait Think: Send {
-    /// Computes one context for each job and hands it to `sink`.
+    /// Computes one context for each job and hands it to `sink`; gives for each job whether it
+    /// could, in their order. One job that cannot be done does not keep the others from being done.
+    fn think(
+        &mut self,
+        jobs: &[ThinkJob],
+        sink: &mut dyn ContextSink,
+    ) -> Vec<Result<(), PolicyError>>;
+
+    /// Thinks once about nothing, so that the first real decision is not the slow one, and so that
+    /// weights that give no numbers are found before anything moves.
     ///
     /// # Errors
-    /// [`PolicyError`] if it cannot; contexts already handed over stay valid.
-    fn think(&mut self, jobs: &[ThinkJob], sink: &mut dyn ContextSink) -> Result<(), PolicyError>;
+    /// [`PolicyError::Open`] if what comes out is not what must.
+    fn warm_up(&mut self) -> Result<(), PolicyError> {
+        Ok(())
+    }
 }
 
 /// A context whose parts may still be arriving.
@@ -123,7 +234,18 @@ pub struct ActRows {
 /// The action expert's half.
 pub trait Act: Send {
     /// Makes one chunk for each request, in their order.
+    ///
+    /// It may begin while a context's parts still arrive. One request that cannot be served does
+    /// not keep the others from being served.
     fn act(&mut self, requests: &[ActRequest]) -> Vec<Result<ActRows, PolicyError>>;
+
+    /// As [`Think::warm_up`].
+    ///
+    /// # Errors
+    /// [`PolicyError::Open`] if what comes out is not what must.
+    fn warm_up(&mut self) -> Result<(), PolicyError> {
+        Ok(())
+    }
 }
 
 /// A policy, of which a process opens the half that it runs.

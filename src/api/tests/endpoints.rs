@@ -324,6 +324,7 @@ async fn metrics_are_prometheus_text() {
         "vlad_heartbeat_age_ms{cell=\"demo\",role=\"brain\"} 12",
         "vlad_stream_age_ms{cell=\"demo\",stream=\"joints\"} +Inf",
         "vlad_stream_malformed_total{stream=\"frame/{view}\"} 0",
+        "vlad_context_refused_total{reason=\"other_model\"} 0",
         "vlad_ready 1",
         "vlad_http_answers_total{class=\"4xx\"} 1",
     ] {

@@ -423,6 +423,7 @@ async fn a_panic_in_a_handler_is_a_problem_and_nothing_more() {
             desk: service.gateway.desk.clone(),
             episodes: None,
             bus: Bus::queue(Arc::clone(&clock), |_| 0),
+            refusals: Arc::default(),
             clock,
             version: "0",
         },

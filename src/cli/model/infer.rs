@@ -7,7 +7,9 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 use vlad_actors::policy::xr0::decide::{Decided, Image, Inputs, Noise, decide};
+use vlad_actors::policy::xr0::setup::{Half, WeightsChoice};
 use vlad_wire::text::Instruction;
+use vlad_xr0::context::bytes::Encoding;
 use vlad_xr0::device::DeviceName;
 
 use crate::cli::print::{line, table};
@@ -54,6 +56,18 @@ pub struct InferArgs {
     /// Where to compute: `cpu` or `cuda:N`.
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceName,
+    /// What the weights are kept as: `f32`, `bf16`, `q8` or `q4`; `auto` is the device's own.
+    #[arg(long, value_name = "TYPE", default_value = "auto")]
+    pub weights: WeightsChoice,
+    /// How the context becomes bytes between the two halves: `exact` or `eight-bit`.
+    #[arg(long, value_name = "ENCODING", default_value = "exact")]
+    pub encoding: Encoding,
+    /// Actions that are already decided, absolute targets in slots: a JSON array of rows.
+    ///
+    /// They are the chunk's first rows; a checkpoint of profile B takes as many as its vlad.toml
+    /// says in `prefix_trained_max`.
+    #[arg(long, value_name = "FILE")]
+    pub prefix: Option<PathBuf>,
     /// Print one JSON document.
     #[arg(long)]
     pub json: bool,
@@ -106,8 +120,16 @@ pub fn run(args: &InferArgs) -> anyhow::Result<()> {
         text: args.text.clone(),
         noise,
         robot_type: args.robot_type.clone(),
+        prefix: match &args.prefix {
+            Some(file) => rows_in(file).context("--prefix")?,
+            None => Vec::new(),
+        },
         steps: usize::from(args.steps),
-        device: args.device,
+        half: Half {
+            device: args.device,
+            weights: args.weights,
+        },
+        encoding: args.encoding,
     };
     let decided = decide(&args.dir, &inputs)?;
     if args.json {
@@ -211,6 +233,24 @@ fn numbers_in(file: &Path) -> anyhow::Result<Vec<f32>> {
     numbers(&bytes).with_context(|| file.display().to_string())
 }
 
+fn rows_in(file: &Path) -> anyhow::Result<Vec<Vec<f32>>> {
+    let bytes = picture::bounded(file, NUMBERS_BYTES_MAX)?;
+    rows(&bytes).with_context(|| file.display().to_string())
+}
+
+/// Reads an array of rows.
+fn rows(json: &[u8]) -> anyhow::Result<Vec<Vec<f32>>> {
+    let value: Value = serde_json::from_slice(json).context("is no JSON")?;
+    let Value::Array(rows) = value else {
+        bail!("must be a JSON array of rows of numbers");
+    };
+    let row = |row: &Value| match row {
+        Value::Array(row) => flat(row),
+        _ => bail!("must be a JSON array of rows of numbers"),
+    };
+    rows.iter().map(row).collect()
+}
+
 /// Reads an array of numbers, or of rows of numbers of the same length.
 fn numbers(json: &[u8]) -> anyhow::Result<Vec<f32>> {
     let value: Value = serde_json::from_slice(json).context("is no JSON")?;
@@ -276,6 +316,16 @@ mod tests {
             "[null]",
             "[",
         ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_an_array_of_rows() {
+        let read = |json: &str| rows(json.as_bytes()).ok();
+        assert_eq!(read("[[1, 2], [3]]"), Some(vec![vec![1.0, 2.0], vec![3.0]]));
+        assert_eq!(read("[]"), Some(vec![]));
+        for wrong in ["[1, 2]", "{}", "[[1e39]]", "["] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }

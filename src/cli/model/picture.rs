@@ -1,7 +1,6 @@
 //! Image files for a decision: PNG, JPEG and binary PPM, 8 bits a colour.
 
-use std::fs::{File, metadata};
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -28,17 +27,8 @@ pub(super) fn read(path: &Path) -> anyhow::Result<RgbImage> {
 /// # Errors
 /// A file that cannot be read, is larger or is none, by name.
 pub(super) fn bounded(path: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
-    let cannot = || format!("cannot read {}", path.display());
-    // Looked at before it is opened: opening a named pipe would wait for its writer.
-    let found = metadata(path).with_context(cannot)?;
-    ensure!(found.is_file(), "{} is not a regular file", path.display());
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(max + 1).read_to_end(&mut bytes))
-        .with_context(cannot)?;
-    let fits = u64::try_from(bytes.len()).is_ok_and(|n| n <= max);
-    ensure!(fits, "{} has more than {max} bytes", path.display());
-    Ok(bytes)
+    let read = vlad_xr0::checkpoint::read::bounded(path, max);
+    read.map_err(|unreadable| anyhow!("{} {}", path.display(), unreadable.problem()))
 }
 
 fn decode(bytes: &[u8]) -> anyhow::Result<RgbImage> {

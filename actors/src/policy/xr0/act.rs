@@ -1,125 +1,18 @@
 //! The action expert's half: context, state and noise → absolute targets. Loads the diffusion
 //! transformer with its heads alone.
 
-use vlad_motion::policy::{Act, ActRequest, ActRows, PolicyError};
+use std::sync::Arc;
+
+use vlad_motion::policy::{Act, ActRequest, ActRows, ContextFault, PolicyError};
 use vlad_wire::manifest::SlotLabel;
 use vlad_wire::msg::think::Digest;
-use vlad_xr0::checkpoint::Checkpoint;
 use vlad_xr0::checkpoint::digest::hex;
-use vlad_xr0::context::{Context, KvLayer};
-use vlad_xr0::device::DeviceName;
-use vlad_xr0::error::Error;
-use vlad_xr0::model::{ActionExpert, Decision, Profile};
-use vlad_xr0::normaliser::Normaliser;
-use vlad_xr0::trace::Blind;
+use vlad_xr0::context::Source;
+use vlad_xr0::self_test::SelfTest;
 
-use super::error::Xr0Error;
-use super::pool::Pool;
-use super::thought::{Form, Layer, Thought};
-
-/// The action expert on its own threads, for one robot type.
-pub(super) struct Sampler {
-    expert: ActionExpert,
-    normaliser: Normaliser,
-    mask: Vec<f32>,
-    state_dim: usize,
-    form: Form,
-    pub(super) pool: Pool,
-}
-
-/// What one decision is made from, beside the context.
-pub(super) struct Inputs<'a> {
-    /// `(state_dim)`: in slots, never normalised.
-    pub(super) state: &'a [f32],
-    /// `(horizon, width)` standard normal numbers, row-major.
-    pub(super) noise: &'a [f32],
-    /// Euler steps.
-    pub(super) steps: usize,
-}
-
-impl Sampler {
-    /// Loads the weights, and takes the tables of `robot_type`.
-    pub(super) fn open(
-        checkpoint: &Checkpoint,
-        robot_type: &str,
-        (profile, device): (Profile, DeviceName),
-    ) -> Result<Self, Xr0Error> {
-        let normaliser = checkpoint.preprocessor().robot_types.get(robot_type);
-        let normaliser = normaliser.ok_or_else(|| {
-            Xr0Error::input(format!("the checkpoint has no robot type {robot_type}"))
-        })?;
-        let pool = Pool::new("act")?;
-        let form = Form::new(checkpoint.config())?;
-        let expert = pool.run(|| ActionExpert::load(checkpoint, profile, &device.open()?))?;
-        Ok(Self {
-            expert,
-            normaliser: normaliser.clone(),
-            mask: normaliser.mask(),
-            state_dim: checkpoint.config().state_dim,
-            form,
-            pool,
-        })
-    }
-
-    /// Rows and slots of a chunk.
-    pub(super) fn shape(&self) -> (usize, usize) {
-        (self.normaliser.horizon(), self.normaliser.width())
-    }
-
-    /// Samples one chunk and decodes it (reference §7.6, profile A): `(horizon, width)`.
-    pub(super) fn actions(
-        &self,
-        thought: &Thought,
-        inputs: &Inputs<'_>,
-    ) -> Result<Vec<f32>, PolicyError> {
-        let decide = |problem: String| PolicyError::Decide(problem);
-        let (horizon, width) = self.shape();
-        if inputs.state.len() != self.state_dim {
-            let (n, want) = (inputs.state.len(), self.state_dim);
-            return Err(decide(format!(
-                "the state has {n} slots, the network reads {want}"
-            )));
-        }
-        if inputs.noise.len() != horizon * width {
-            let n = inputs.noise.len();
-            return Err(decide(format!(
-                "the noise has {n} numbers, not {horizon} × {width}"
-            )));
-        }
-        let numbers = inputs.state.iter().chain(inputs.noise);
-        if !numbers.into_iter().all(|number| number.is_finite()) {
-            return Err(decide(
-                "state or noise holds a number that is not finite".to_owned(),
-            ));
-        }
-        let layers = thought.layers.iter().map(Layer::numbers);
-        let layers = layers.collect::<Result<Vec<_>, _>>()?;
-        let normalised = self.pool.run(|| -> Result<Vec<f32>, Error> {
-            let cpu = DeviceName::Cpu.open()?;
-            let layers = layers.iter().map(|layer| KvLayer::from_bytes(layer, &cpu));
-            let context = Context {
-                layers: layers.collect::<Result<_, Error>>()?,
-                p_end: vec![thought.p_end],
-                mask: vec![thought.tokens.clone()],
-            };
-            let given = (self.mask.as_slice(), inputs.noise);
-            let decision = Decision::one(inputs.state, given, horizon, inputs.steps)?;
-            let chunk = self.expert.sample(&context, &decision, &mut Blind)?;
-            Ok(chunk.flatten_all()?.to_vec1()?)
-        });
-        let decoded = normalised.and_then(|numbers| self.normaliser.decode(&numbers));
-        let decoded = decoded.map_err(|error: Error| decide(error.to_string()))?;
-        match decoded.iter().position(|value| !value.is_finite()) {
-            Some(at) => {
-                let (row, slot) = (at / width, at % width);
-                Err(decide(format!(
-                    "row {row}, slot {slot} of the chunk is not finite"
-                )))
-            }
-            None => Ok(decoded),
-        }
-    }
-}
+use super::received::Received;
+use super::sampler::{Inputs, Sampler};
+use super::shelf::Shelf;
 
 /// Makes absolute targets of decoded actions that are joint positions: the slots with a joint, and
 /// 0 in the others, whose numbers mean nothing (reference §7.4).
@@ -132,46 +25,119 @@ pub(super) fn targets(decoded: &[f32], slots: &[SlotLabel], width: usize) -> Vec
 /// The action expert's half, for the cells of one manifest.
 pub(super) struct Xr0Act {
     pub(super) sampler: Sampler,
+    /// Tried when the half is warmed up.
+    pub(super) self_test: Option<SelfTest>,
     pub(super) slots: Vec<SlotLabel>,
+    /// Longest prefix that it was trained with.
+    pub(super) prefix_max: usize,
+    /// Where contexts lie that are handed over by reference.
+    pub(super) shelf: Option<Arc<Shelf>>,
     pub(super) model_hash: Digest,
 }
 
 impl Act for Xr0Act {
     fn act(&mut self, requests: &[ActRequest]) -> Vec<Result<ActRows, PolicyError>> {
-        requests.iter().map(|request| self.chunk(request)).collect()
+        let received: Vec<_> = requests.iter().map(|one| self.received(one)).collect();
+        let sound: Vec<_> = (requests.iter().zip(&received))
+            .filter_map(|(request, received)| Some((request, received.as_ref().ok()?)))
+            .collect();
+        let mut chunks = self.chunks(&sound).into_iter();
+        let nothing = || Err(PolicyError::Decide("nothing came out".to_owned()));
+        let each = received.into_iter().map(|received| match received {
+            Ok(_) => chunks.next().unwrap_or_else(nothing),
+            Err(error) => Err(error),
+        });
+        each.collect()
+    }
+
+    fn warm_up(&mut self) -> Result<(), PolicyError> {
+        self.sampler.warm_up()?;
+        let golden = self.self_test.as_ref();
+        let tried = golden.map_or(Ok(()), |golden| self.sampler.try_golden(golden));
+        tried.map_err(|error| PolicyError::Open(error.to_string()))
     }
 }
 
 impl Xr0Act {
-    fn chunk(&self, request: &ActRequest) -> Result<ActRows, PolicyError> {
-        let decide = |problem: &str| PolicyError::Decide(problem.to_owned());
-        if !request.prefix.is_empty() {
-            return Err(decide("profile A takes no prefix: it was trained without"));
+    /// Checks what can be checked of a request before anything is computed.
+    fn received<'a>(&'a self, request: &'a ActRequest) -> Result<Received<'a>, PolicyError> {
+        let decide = |problem: String| PolicyError::Decide(problem);
+        let (n, most) = (request.prefix.len(), self.prefix_max);
+        if most < n {
+            return Err(decide(match most {
+                0 => "the checkpoint takes no prefix: it was trained without".to_owned(),
+                _ => format!("a prefix of {n} actions, it was trained with at most {most}"),
+            }));
         }
         if request.guidance.is_some() {
-            return Err(decide("this build takes no guidance"));
+            return Err(decide("this build takes no guidance".to_owned()));
         }
         let theirs = &request.context.head().model_hash;
         if *theirs != self.model_hash {
             let (theirs, ours) = (hex(theirs), hex(&self.model_hash));
-            return Err(PolicyError::Context(format!(
+            let problem = format!(
                 "the brain's checkpoint has the hash {theirs}, the action expert's {ours}: both \
                  must load the same files"
-            )));
+            );
+            return Err(PolicyError::context(ContextFault::OtherModel, problem));
         }
-        let thought = Thought::received(request.context.as_ref(), &self.sampler.form)?;
-        let inputs = Inputs {
-            state: &request.state,
-            noise: &request.noise,
-            steps: usize::from(request.steps),
+        let received = Received::new(
+            request.context.as_ref(),
+            &self.sampler.form,
+            self.shelf.as_deref(),
+        )?;
+        self.sampler.check(&inputs(request, &received))?;
+        Ok(received)
+    }
+
+    /// All at once. If that fails, each by itself, so that one whose context is bad or late does not
+    /// keep the others from their chunk.
+    fn chunks(&self, sound: &[(&ActRequest, &Received<'_>)]) -> Vec<Result<ActRows, PolicyError>> {
+        let batch: Vec<_> = sound
+            .iter()
+            .map(|(request, received)| inputs(request, *received))
+            .collect();
+        let whole = match (batch.as_slice(), sound) {
+            ([], _) => return Vec::new(),
+            ([_], [(_, received)]) => return vec![self.chunk(&batch, received)],
+            _ => self.sampler.actions(&batch),
         };
-        let decoded = self.sampler.actions(&thought, &inputs)?;
+        if let Ok(decoded) = whole {
+            return decoded.iter().map(|decoded| self.rows(decoded)).collect();
+        }
+        let alone = batch.chunks(1).zip(sound);
+        alone
+            .map(|(one, (_, received))| self.chunk(one, received))
+            .collect()
+    }
+
+    /// One by itself, which says why it cannot be made.
+    fn chunk(&self, one: &[Inputs<'_>], received: &Received<'_>) -> Result<ActRows, PolicyError> {
+        // What an earlier try says of it is over.
+        drop(received.failed());
+        let decoded = self.sampler.actions(one);
+        let decoded = decoded.map_err(|error| received.failed().unwrap_or(error))?;
+        self.rows(&decoded.concat())
+    }
+
+    fn rows(&self, decoded: &[f32]) -> Result<ActRows, PolicyError> {
         let (horizon, width) = self.sampler.shape();
-        let size = |n: usize| u16::try_from(n).map_err(|_| decide("the chunk is too large"));
+        let too_large = |_| PolicyError::Decide("the chunk is too large".to_owned());
         Ok(ActRows {
-            horizon: size(horizon)?,
-            width: size(width)?,
-            rows: targets(&decoded, &self.slots, width),
+            horizon: u16::try_from(horizon).map_err(too_large)?,
+            width: u16::try_from(width).map_err(too_large)?,
+            rows: targets(decoded, &self.slots, width),
         })
+    }
+}
+
+/// What a request's chunk is sampled from.
+pub(super) fn inputs<'a>(request: &'a ActRequest, source: &'a dyn Source) -> Inputs<'a> {
+    Inputs {
+        source,
+        state: &request.state,
+        prefix: &request.prefix,
+        noise: &request.noise,
+        steps: usize::from(request.steps),
     }
 }

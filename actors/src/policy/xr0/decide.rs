@@ -5,18 +5,23 @@ use std::path::Path;
 
 use serde::Serialize;
 use vlad_motion::noise::standard_normal;
-use vlad_wire::manifest::Manifest;
+use vlad_motion::policy::PolicyError;
+use vlad_wire::manifest::{Manifest, ViewLabel};
 use vlad_wire::text::Instruction;
 use vlad_xr0::checkpoint::Checkpoint;
+use vlad_xr0::context::bytes::Encoding;
+use vlad_xr0::context::{Context, KvLayer};
 use vlad_xr0::device::DeviceName;
-use vlad_xr0::model::Profile;
+use vlad_xr0::error::Error;
 use vlad_xr0::preprocess::RgbImage;
 use vlad_xr0::prompt::prompt;
 
-use super::act::{Inputs as ActInputs, Sampler, targets};
+use super::act::targets;
 use super::error::Xr0Error;
-use super::think::Prefill;
-use super::{manifest, profile};
+use super::manifest::{self, images};
+use super::sampler::{Inputs as SamplerInputs, Sampler};
+use super::setup::Half;
+use super::think::{Prefill, Question, Seen};
 
 /// An image, and which of the prompt's it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,10 +54,14 @@ pub struct Inputs {
     pub noise: Noise,
     /// The robot type; may be left out where there is only one.
     pub robot_type: Option<String>,
+    /// Actions that are already decided, absolute and in slots: the chunk's first rows (profile B).
+    pub prefix: Vec<Vec<f32>>,
     /// Euler steps.
     pub steps: usize,
-    /// Where both halves compute.
-    pub device: DeviceName,
+    /// Where both halves compute, and what their weights are kept as.
+    pub half: Half,
+    /// How the context becomes bytes between them.
+    pub encoding: Encoding,
 }
 
 /// One decision.
@@ -94,39 +103,84 @@ pub fn decide(dir: &Path, inputs: &Inputs) -> Result<Decided, Xr0Error> {
         }
         None => (None, Checkpoint::open(dir)?),
     };
-    let profile = manifest.as_ref().map_or_else(Profile::default, profile);
+    let profile = manifest.as_ref().map(manifest::profile);
+    let profile = profile.unwrap_or_default();
     let robot_type = robot_type(manifest.as_ref(), &checkpoint, inputs)?;
     let images = match &manifest {
-        Some(manifest) => by_manifest(manifest, &inputs.images)?,
+        Some(manifest) => by_manifest(manifest, &checkpoint, &inputs.images)?,
         None => by_label(&inputs.images)?,
     };
-    let sampler = Sampler::open(&checkpoint, &robot_type, (profile, inputs.device))?;
+    let rule = manifest.as_ref().map(|manifest| manifest.instruction);
+    let question = Question {
+        images,
+        instruction: rule.unwrap_or_default().apply(inputs.text.as_str()),
+    };
+    let prefix_max = manifest
+        .as_ref()
+        .map_or(0, |known| known.prefix_trained_max);
+    if usize::from(prefix_max) < inputs.prefix.len() {
+        let n = inputs.prefix.len();
+        return Err(Xr0Error::input(format!(
+            "a prefix of {n} actions; the manifest's prefix_trained_max is {prefix_max}"
+        )));
+    }
+    let sampler = Sampler::open(&checkpoint, &robot_type, (profile, inputs.half))?;
     let (horizon, width) = sampler.shape();
     let (seed, noise) = match &inputs.noise {
         Noise::Seed(seed) => (Some(*seed), standard_normal(*seed, horizon * width)),
         Noise::Given(noise) => (None, noise.clone()),
     };
-    let prefill = Prefill::open(&checkpoint, profile, inputs.device)?;
-    let thought = prefill.thought(&images, inputs.text.as_str())?;
-    let given = ActInputs {
+    let prefill = Prefill::open(&checkpoint, profile, inputs.half)?;
+    let context = context(&prefill, &question, inputs.encoding)?;
+    let given = SamplerInputs {
+        source: &context,
         state: &inputs.state,
+        prefix: &inputs.prefix,
         noise: &noise,
         steps: inputs.steps,
     };
-    let actions = sampler.actions(&thought, &given)?;
-    let labels: Vec<_> = images.iter().map(|(label, _)| *label).collect();
+    sampler.check(&given)?;
+    let actions = sampler.actions(&[given])?.concat();
+    let labels: Vec<_> = question.images.iter().map(|seen| seen.label).collect();
     Ok(Decided {
         robot_type,
         horizon,
         width,
-        prompt: prompt(&labels, inputs.text.as_str()),
-        n_tokens: thought.tokens.len(),
-        p_end: thought.p_end,
+        prompt: prompt(&labels, &question.instruction),
+        n_tokens: context.tokens.width(),
+        p_end: context.tokens.p_end.first().copied().unwrap_or(0),
         seed,
         noise,
-        targets: manifest.map(|manifest| targets(&actions, &manifest.slots, width)),
+        targets: manifest
+            .as_ref()
+            .map(|manifest| targets(&actions, &manifest.slots, width)),
         actions,
     })
+}
+
+/// The context of one question, through its bytes.
+pub(super) fn context(
+    prefill: &Prefill,
+    question: &Question<'_>,
+    encoding: Encoding,
+) -> Result<Context, Xr0Error> {
+    let prepared = prefill.prepare(&[question])?;
+    let mut layers = Vec::new();
+    prefill.run(&prepared, &mut |_, layer| {
+        let read = through_bytes(&layer, encoding);
+        layers.push(read.map_err(|error| PolicyError::Decide(error.to_string()))?);
+        Ok(())
+    })?;
+    let tokens = prepared.tokens;
+    Ok(Context { tokens, layers })
+}
+
+fn through_bytes(layer: &KvLayer, encoding: Encoding) -> Result<KvLayer, Error> {
+    let form = layer.form(encoding)?;
+    let n_bytes = form.n_bytes();
+    let mut bytes = vec![0; n_bytes.ok_or_else(|| Error::input("a layer is too large"))?];
+    layer.write(encoding, &mut bytes)?;
+    KvLayer::read(&form, &bytes, &DeviceName::Cpu.open()?)
 }
 
 /// The robot type that was asked for, or the only one.
@@ -168,8 +222,9 @@ fn robot_type(
 /// Images with their labels, in the manifest's order.
 fn by_manifest<'a>(
     manifest: &'a Manifest,
+    checkpoint: &Checkpoint,
     images: &[Image],
-) -> Result<Vec<(&'a str, RgbImage)>, Xr0Error> {
+) -> Result<Vec<Seen<'a>>, Xr0Error> {
     let views: Vec<_> = manifest
         .views
         .iter()
@@ -202,11 +257,16 @@ fn by_manifest<'a>(
         *free = Some(image.pixels.clone());
     }
     // As many images as views, each at a place of its own: none is left.
-    let labels = manifest.views.iter().map(|view| view.label.as_str());
-    let ordered = labels.zip(placed);
-    Ok(ordered
-        .filter_map(|(label, pixels)| Some((label, pixels?)))
-        .collect())
+    let preprocessor = checkpoint.preprocessor();
+    let ordered = manifest.views.iter().zip(placed);
+    let seen = |(view, pixels): (&'a ViewLabel, Option<RgbImage>)| {
+        Some(Seen {
+            label: view.label.as_str(),
+            image: images::prepared(view, pixels?),
+            limits: Some(images::limits(manifest, view, preprocessor)),
+        })
+    };
+    Ok(ordered.filter_map(seen).collect())
 }
 
 /// Which view of the manifest a label means: its name first, else its label in the prompt.
@@ -220,12 +280,16 @@ fn place(manifest: &Manifest, label: &str) -> Option<usize> {
 }
 
 /// Images in their own order, each with the label that it has.
-fn by_label(images: &[Image]) -> Result<Vec<(&str, RgbImage)>, Xr0Error> {
+fn by_label(images: &[Image]) -> Result<Vec<Seen<'_>>, Xr0Error> {
     let labelled = images.iter().map(|image| {
         let label = image.label.as_deref().ok_or_else(|| {
             Xr0Error::input("without a vlad.toml each image needs its label in the prompt")
         })?;
-        Ok((label, image.pixels.clone()))
+        Ok(Seen {
+            label,
+            image: image.pixels.clone(),
+            limits: None,
+        })
     });
     labelled.collect()
 }

@@ -5,13 +5,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::Deserialize;
 use vlad_cell::description::{RobotDescription, RobotToml};
+use vlad_xr0::context::KvLayer;
+use vlad_xr0::context::bytes::{LayerForm, Number};
+use vlad_xr0::device::DeviceName;
 use vlad_xr0::synth::Preset;
 
 use super::*;
 use crate::policy::cell_shape;
 
+mod batches;
+mod contexts;
 mod decisions;
+mod given;
 mod manifests;
+mod mutations;
+mod prefix;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -67,8 +75,25 @@ impl Tiny {
     }
 
     fn open(&self) -> Result<Xr0Policy, Xr0Error> {
-        Xr0Policy::open(&self.dir, &[cell_shape(&robot())], Devices::default())
+        self.open_with(&|_| {})
     }
+
+    /// With other settings.
+    fn open_with(&self, change: &dyn Fn(&mut Setup)) -> Result<Xr0Policy, Xr0Error> {
+        let mut setup = Setup::default();
+        change(&mut setup);
+        Xr0Policy::open(&self.dir, &[cell_shape(&robot())], setup)
+    }
+}
+
+/// A layer of one number.
+pub(super) fn layer_of(number: f32) -> KvLayer {
+    let form = LayerForm {
+        number: Number::F32,
+        shape: [2, 1, 1, 1],
+    };
+    let bytes = number.to_le_bytes().repeat(2);
+    KvLayer::read(&form, &bytes, &DeviceName::Cpu.open().unwrap()).unwrap()
 }
 
 /// A named pipe without a writer: whoever opens it for reading waits for ever.

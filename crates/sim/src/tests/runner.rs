@@ -73,11 +73,11 @@ struct Collected {
 }
 
 impl ContextSink for Collected {
-    fn head(&mut self, head: ContextHead) {
+    fn head(&mut self, _: usize, head: ContextHead) {
         self.head = Some(head);
     }
 
-    fn part(&mut self, part: ContextPart) {
+    fn part(&mut self, _: usize, part: ContextPart) {
         self.parts.push(part);
     }
 }
@@ -183,7 +183,7 @@ impl Runner {
         };
         self.n_looks += 1;
         let mut context = Collected::default();
-        self.think.think(&[job], &mut context)?;
+        self.think.think(&[job], &mut context).remove(0)?;
         let state = ContextSource::head(&context).state.clone();
         let request = ActRequest {
             context: Arc::new(context),

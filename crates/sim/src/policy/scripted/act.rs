@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use vlad_cell::description::RobotDescription;
-use vlad_motion::policy::{Act, ActRequest, ActRows, PolicyError};
+use vlad_motion::policy::{Act, ActRequest, ActRows, ContextFault, PolicyError};
 use vlad_safety::kinematics::Vec3;
 
 use super::inverse::{Reach, downward};
@@ -34,15 +34,20 @@ impl ScriptedAct {
 
     fn rows(&self, request: &ActRequest) -> Result<ActRows, PolicyError> {
         let robot_type = &self.description.toml().robot_type;
+        let odd = |problem: String| PolicyError::context(ContextFault::Unshaped, problem);
+        let ours = super::model_hash();
+        if request.context.head().model_hash != ours {
+            let problem = "it is not of the policy scripted";
+            return Err(PolicyError::context(ContextFault::OtherModel, problem));
+        }
         let part = request.context.part(0)?;
-        let moves = unpack(&part, self.description.arms().len()).map_err(PolicyError::Context)?;
+        let moves = unpack(&part, self.description.arms().len()).map_err(odd)?;
         let slots = self.description.slots();
         let prefix = &request.prefix[..request.prefix.len().min(robot_type.horizon)];
         let first = prefix.last().unwrap_or(&request.state);
         let mut dofs: Vec<f64> = slots.to_dofs(first).collect();
         if !dofs.iter().all(|value| value.is_finite()) {
-            let problem = "the state lacks a joint".to_owned();
-            return Err(PolicyError::Context(problem));
+            return Err(odd("the state lacks a joint".to_owned()));
         }
         let n_free = robot_type.horizon - prefix.len();
         let tick_s = 1.0 / self.description.toml().policy_hz;

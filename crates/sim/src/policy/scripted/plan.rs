@@ -5,7 +5,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use vlad_safety::kinematics::Vec3;
-use vlad_wire::msg::think::{ContextPart, DType, PartHead};
+use vlad_wire::msg::think::{ContextPart, DType, PartData, PartHead};
 use vlad_wire::text::{Name, TextError};
 
 /// Numbers of a move.
@@ -65,25 +65,28 @@ pub(super) fn pack(request_id: u64, moves: &[Move]) -> Result<ContextPart, TextE
             name: Name::new("plan")?,
             dtype: DType::F32,
             shape: vec![moves.len() as u32, WIDTH as u32],
+            thinking: 0,
+            ready_at_ns: 0,
         },
-        data: data.freeze(),
+        data: PartData::Bytes(data.freeze()),
     })
 }
 
 /// Reads a plan of an arm count, or says what does not fit.
 pub(super) fn unpack(part: &ContextPart, n_arms: usize) -> Result<Vec<Move>, String> {
     let head = &part.head;
+    let odd = || format!("part {} is no plan of the policy scripted", head.index);
+    let PartData::Bytes(data) = &part.data else {
+        return Err(odd());
+    };
     let fits = head.name.as_str() == "plan"
         && head.dtype == DType::F32
-        && head.n_bytes() == Some(part.data.len())
+        && head.n_bytes() == Some(data.len())
         && matches!(head.shape.as_slice(), [n, width] if *n as usize <= MOVES_MAX && *width as usize == WIDTH);
     if !fits {
-        return Err(format!(
-            "part {} is no plan of the policy scripted",
-            head.index
-        ));
+        return Err(odd());
     }
-    let rows = part.data.chunks_exact(WIDTH * 4);
+    let rows = data.chunks_exact(WIDTH * 4);
     rows.map(|row| read(row, n_arms)).collect()
 }
 

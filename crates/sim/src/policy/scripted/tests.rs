@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
+use bytes::Bytes;
 use vlad_motion::policy::{Act, ActRequest, ContextSource, PolicyError};
 use vlad_safety::kinematics::{norm, sub};
-use vlad_wire::msg::think::{ContextHead, ContextPart, ThinkRequest};
+use vlad_wire::msg::think::{ContextHead, ContextPart, PartData, ThinkRequest};
 
 use super::act::ScriptedAct;
 use super::inverse::{Reach, downward};
@@ -41,6 +42,13 @@ impl ContextSource for Context {
     }
 }
 
+fn bytes(part: &ContextPart) -> &Bytes {
+    let PartData::Bytes(bytes) = &part.data else {
+        panic!("a plan is bytes");
+    };
+    bytes
+}
+
 fn request(part: ContextPart) -> ActRequest {
     let state = robot().slots().to_slots(robot().home());
     let request = ThinkRequest {
@@ -64,8 +72,9 @@ fn request(part: ContextPart) -> ActRequest {
         n_tokens: 0,
         n_parts: 1,
         model_hash: super::model_hash(),
+        thinking: 0,
         thought_from_ns: 0,
-        thought_until_ns: 0,
+        prepared_at_ns: 0,
     };
     ActRequest {
         context: Arc::new(Context { head, part }),
@@ -80,7 +89,7 @@ fn request(part: ContextPart) -> ActRequest {
 #[test]
 fn a_plan_comes_back_out_of_its_part() {
     let part = pack(1, &moves()).unwrap();
-    assert_eq!(part.head.n_bytes(), Some(part.data.len()));
+    assert_eq!(part.head.n_bytes(), Some(bytes(&part).len()));
     assert_eq!(unpack(&part, 2).unwrap(), moves());
 }
 
@@ -88,11 +97,12 @@ fn a_plan_comes_back_out_of_its_part() {
 fn parts_that_are_no_plan_are_refused() {
     let good = pack(1, &moves()).unwrap();
     let mut cut = good.clone();
-    cut.data = cut.data.slice(..8);
+    cut.data = PartData::Bytes(bytes(&good).slice(..8));
     let mut renamed = good.clone();
     renamed.head.name = "layer".parse().unwrap();
     let mut broken = good.clone();
-    broken.data = [&f32::NAN.to_le_bytes(), &good.data[4..]].concat().into();
+    let damaged = [&f32::NAN.to_le_bytes(), &bytes(&good)[4..]].concat();
+    broken.data = PartData::Bytes(damaged.into());
     for part in [cut, renamed, broken] {
         assert!(unpack(&part, 2).is_err(), "{:?}", part.head);
     }

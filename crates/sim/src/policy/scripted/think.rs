@@ -66,14 +66,31 @@ impl ScriptedThink {
 }
 
 impl Think for ScriptedThink {
-    fn think(&mut self, jobs: &[ThinkJob], sink: &mut dyn ContextSink) -> Result<(), PolicyError> {
-        for job in jobs {
-            let moves = self.decide(job).map_err(PolicyError::Decide)?;
-            let part = pack(job.request.id, &moves)
-                .map_err(|error| PolicyError::Decide(error.to_string()))?;
-            let head = &job.observation.head;
-            let views = head.views.iter();
-            sink.head(ContextHead {
+    fn think(
+        &mut self,
+        jobs: &[ThinkJob],
+        sink: &mut dyn ContextSink,
+    ) -> Vec<Result<(), PolicyError>> {
+        let each = |(idx, job)| self.context(job, idx, sink);
+        jobs.iter().enumerate().map(each).collect()
+    }
+}
+
+impl ScriptedThink {
+    fn context(
+        &self,
+        job: &ThinkJob,
+        idx: usize,
+        sink: &mut dyn ContextSink,
+    ) -> Result<(), PolicyError> {
+        let moves = self.decide(job).map_err(PolicyError::Decide)?;
+        let part =
+            pack(job.request.id, &moves).map_err(|error| PolicyError::Decide(error.to_string()))?;
+        let head = &job.observation.head;
+        let views = head.views.iter();
+        sink.head(
+            idx,
+            ContextHead {
                 request: job.request,
                 obs_seq: head.seq,
                 obs_tick: head.tick,
@@ -87,11 +104,12 @@ impl Think for ScriptedThink {
                 n_tokens: 0,
                 n_parts: 1,
                 model_hash: super::model_hash(),
+                thinking: 0,
                 thought_from_ns: 0,
-                thought_until_ns: 0,
-            });
-            sink.part(part);
-        }
+                prepared_at_ns: 0,
+            },
+        );
+        sink.part(idx, part);
         Ok(())
     }
 }
