@@ -40,6 +40,8 @@ use crate::config::{CellConfig, Config, Sources};
 const PATIENCE_NS: u64 = 300 * SECOND;
 /// Between two messages of the robot that stands still.
 const PERIOD: Duration = Duration::from_millis(30);
+/// Messages of that robot from one repetition of the observation to the next: 3 s.
+const OBSERVED_EVERY: usize = 100;
 /// Decisions of each way before the first that counts.
 const WARM_UP: u64 = 2;
 /// Epoch of the lease that the played task has.
@@ -236,23 +238,30 @@ impl Pair {
         // The last chunk is accepted while the robot runs, so that nothing is asked yet; the brain
         // has the observation before it is asked for.
         for _ in 0..3 {
+            self.observations.put(observation);
             self.say(Mode::Running, observation)?;
             drop(tokio::time::timeout(PERIOD, self.waker.woken()).await);
         }
         while self.chunks.try_next().is_some() {}
         let give_up_ns = SystemClock.now_ns() + PATIENCE_NS;
+        let mut n_said: usize = 0;
         while SystemClock.now_ns() < give_up_ns {
+            // Again now and then, for a brain that was not there yet.
+            n_said += 1;
+            if n_said.is_multiple_of(OBSERVED_EVERY) {
+                self.observations.put(observation);
+            }
             self.say(Mode::Armed, observation)?;
             // Late is as good as woken: the loop looks again.
             drop(tokio::time::timeout(PERIOD, self.waker.woken()).await);
             if let Some(chunk) = self.chunks.try_next() {
                 let at_ns = SystemClock.now_ns();
-                ensure!(
-                    chunk.head.obs_seq == observation.head.seq,
-                    "a chunk of another observation"
-                );
                 self.last = Some(chunk.head.id);
-                return Ok((chunk, at_ns));
+                if chunk.head.obs_seq == observation.head.seq {
+                    // It asks for nothing while the other pair decides.
+                    self.say(Mode::Running, observation)?;
+                    return Ok((chunk, at_ns));
+                }
             }
         }
         bail!("no chunk came: try the checkpoint with `vlad run --checkpoint`")
@@ -265,9 +274,6 @@ impl Pair {
             last: None,
         });
         self.joints.put(&still(observation));
-        if mode == Mode::Running {
-            self.observations.put(observation);
-        }
         self.accepted.put(&Accepted {
             epoch: EPOCH,
             sampled_at_ns: 0,

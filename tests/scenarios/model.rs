@@ -564,13 +564,10 @@ fn a_file_in_the_place_of_a_checkpoint_is_told_so() {
 fn help_has_no_markup_around_names() {
     let told = [["synth"], ["infer"]].map(|words| done(&[&words[..], &["--help"]].concat()));
     let told = [&told[..], &[done(&["--help"])]].concat().concat();
-    assert!(
-        told.contains("PyTorch") && !told.contains("`PyTorch`"),
-        "{told}"
-    );
+    let plain = told.contains("PyTorch") && !told.contains("`PyTorch`");
+    assert!(plain, "{told}");
 }
 
-/// What no task could say, no decision from files can either.
 #[test]
 fn infer_refuses_the_instructions_that_the_daemon_refuses() {
     let checkpoint = text(&golden().join("model"));

@@ -9,7 +9,8 @@ use candle_core::Tensor;
 use crate::context::{Context, KvLayer, Tokens};
 use crate::dit::layout::Prefix;
 use crate::error::{Error, Result};
-use crate::model::{ActionExpert, Decision};
+use crate::model::ActionExpert;
+use crate::model::decision::Decision;
 use crate::trace::{Blind, Trace};
 use crate::train::objective::{
     MSE_FACTOR, WEIGHT_RANGE, masked_mean, masked_spectral_error, noisy, repeat_interleave,

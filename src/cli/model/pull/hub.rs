@@ -119,7 +119,7 @@ impl Hub {
             .http_status_as_error(false)
             .max_redirects(0)
             .accept_encoding("identity")
-            .user_agent(concat!("vlad/", env!("CARGO_PKG_VERSION")))
+            .user_agent(concat!("vlad ", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .timeout_per_read(Some(SILENCE_TIMEOUT));

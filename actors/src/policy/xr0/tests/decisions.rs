@@ -120,6 +120,28 @@ fn a_request_that_profile_a_cannot_serve_is_refused() {
 }
 
 #[test]
+fn numbers_that_are_not_finite_make_no_chunk() {
+    let policy = Tiny::new(1).open().unwrap();
+    let good = thought(&policy, 1);
+    let filled = |number: f32| {
+        let mut context = good.clone();
+        for part in &mut context.parts {
+            let n = bytes(part).len() / 4;
+            part.data = PartData::Bytes(number.to_le_bytes().repeat(n).into());
+        }
+        request(context, 1)
+    };
+    let refused = |request| act(&policy, request).unwrap_err().to_string();
+    assert!(refused(filled(f32::NAN)).contains("not finite"));
+    // Each number is one, but the network cannot compute with them.
+    let text = refused(filled(f32::MAX));
+    assert!(text.contains("of the chunk is not finite"), "{text}");
+    let mut odd = request(good.clone(), 1);
+    odd.state[7] = f32::INFINITY;
+    assert!(refused(odd).contains("not finite"));
+}
+
+#[test]
 fn a_view_that_is_not_there_is_named() {
     let policy = Tiny::new(1).open().unwrap();
     let mut think = policy.open_think().unwrap();
