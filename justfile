@@ -16,6 +16,17 @@ test NAME:
 bench DIR:
     cargo run --release -p vlad-sim --example frames -- {{DIR}}
 
+# Writes the full-size network with random weights to DIR (9.4 GB of disk), decides with it in bf16, eight
+# and four bits, and prints peak memory, times and how far the actions are apart (24 GiB of memory, 10 min).
+full-size DIR:
+    cargo run --release -- model synth --preset xr0-4.7b {{DIR}}
+    cargo bench -p vlad-xr0 --bench parity -- {{DIR}} 2 bf16 q8 q4
+
+# The same comparison, against f32, on a network of the released widths with few layers (1.7 GB).
+parity DIR:
+    cargo run --release -- model synth --preset shallow {{DIR}}
+    cargo bench -p vlad-xr0 --bench parity -- {{DIR}}
+
 # Runs the demo cell, with its page on http://127.0.0.1:8640.
 sim:
     cargo run --release

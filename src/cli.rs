@@ -124,7 +124,10 @@ pub struct RunArgs {
     /// and only wanders.
     #[arg(long, value_name = "NAME")]
     pub policy: Option<Name>,
-    /// Folder of a checkpoint with its vlad.toml; implies --policy xr0.
+    /// Folder of a checkpoint; implies --policy xr0.
+    ///
+    /// A released one is known by its robot types and needs no vlad.toml; where there is one, it
+    /// overrides key by key.
     #[arg(long, value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,
     /// Folder of tasks and episodes.

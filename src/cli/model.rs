@@ -37,8 +37,9 @@ pub enum ModelAction {
     /// Writes a checkpoint with random weights: for a look at the architecture, never for a task.
     ///
     /// The weights are random: untrained. The files are those of a released checkpoint, with a
-    /// vlad.toml for the demo cell. `tiny` has 2 MB; `xr0-4.7b` has the full network's shapes and
-    /// needs 9.4 GB of disk. The same preset and seed give the same bytes on every machine.
+    /// vlad.toml for the demo cell. `tiny` has 2 MB; `narrow` has all layers, each narrow, 0.4 GB;
+    /// `shallow` has few layers of the released widths, 1.7 GB; `xr0-4.7b` has the full network's
+    /// shapes and needs 9.4 GB of disk. The same preset and seed give the same bytes on every machine.
     Synth(synth::SynthArgs),
     /// Downloads a checkpoint from a hub, verifies every byte, and never fetches code.
     ///

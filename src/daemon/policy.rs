@@ -139,10 +139,15 @@ fn check_unread(config: &Config) -> Result<(), ConfigError> {
     if typed { Err(refusal) } else { Ok(()) }
 }
 
-/// Bytes of a checkpoint's weights; what cannot be read is refused later, by name.
+/// Bytes of a checkpoint's weights; what cannot be read is refused later, by name. Other files of
+/// that format, such as a self-test, are no weights.
 fn weights(dir: &Path) -> u64 {
     let files = dir.read_dir().into_iter().flatten().flatten();
-    let shards = files.filter(|file| file.file_name().to_string_lossy().ends_with(".safetensors"));
+    let shards = files.filter(|file| {
+        let name = file.file_name();
+        let name = name.to_string_lossy();
+        name.starts_with("model") && name.ends_with(".safetensors")
+    });
     // Links are followed, as downloads are often links.
     let lengths = shards.filter_map(|file| file.path().metadata().ok());
     lengths.map(|found| found.len()).sum()
@@ -232,7 +237,12 @@ mod tests {
     #[test]
     fn weights_are_counted_by_their_bytes() {
         let dir = folder("weights");
-        for (name, n) in [("a.safetensors", 5), ("b.safetensors", 7), ("c.json", 9)] {
+        for (name, n) in [
+            ("model-00001-of-00002.safetensors", 5),
+            ("model-00002-of-00002.safetensors", 7),
+            ("model.safetensors.index.json", 9),
+            ("self-test.safetensors", 11),
+        ] {
             std::fs::write(dir.join(name), vec![0; n]).unwrap();
         }
         let n_bytes = weights(&dir);

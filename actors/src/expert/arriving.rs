@@ -94,6 +94,12 @@ impl Arriving {
         self.lock().parts.len() == usize::from(self.head.n_parts)
     }
 
+    /// The first part that is not there; `None` if every part is.
+    pub(crate) fn missing(&self) -> Option<u16> {
+        let state = self.lock();
+        (0..self.head.n_parts).find(|index| !state.parts.contains_key(index))
+    }
+
     /// Gives it up: whoever waits for a part, or asks for one, gets this error.
     pub(crate) fn end(&self, error: PolicyError) {
         self.lock().ended.get_or_insert(error);

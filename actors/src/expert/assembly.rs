@@ -84,6 +84,13 @@ impl Assembly {
         }
     }
 
+    /// The first part of a request's context that is not there; `None` if the context is complete.
+    pub(super) fn missing(&self, request: &ThinkRequest) -> Option<u16> {
+        let context = self.context(request);
+        // Parts without their head cannot be used: then it lacks its first one, too.
+        context.map_or(Some(0), |context| context.missing())
+    }
+
     /// A request is over: frees its parts, and tells whoever waits for one.
     pub(super) fn end(&mut self, request: &ThinkRequest) {
         let mut sets = self.sets.iter_mut();
@@ -251,6 +258,18 @@ pub(super) mod tests {
         assert!(assembly.take(whole(head(7, 2))).is_empty());
         let context = assembly.context(&request(7)).unwrap();
         assert!(context.part(0).is_ok() && !context.complete());
+    }
+
+    #[test]
+    fn the_first_missing_part_is_named_and_a_complete_context_misses_none() {
+        let mut assembly = assembly(&[7]);
+        assert!(assembly.take(Context::Part(part(7, 0))).is_empty());
+        assert_eq!(assembly.missing(&request(7)), Some(0), "no head");
+        assert!(assembly.take(whole(head(7, 3))).is_empty());
+        for (index, missing) in [(2, Some(1)), (1, None)] {
+            assert!(assembly.take(Context::Part(part(7, index))).is_empty());
+            assert_eq!(assembly.missing(&request(7)), missing);
+        }
     }
 
     #[test]

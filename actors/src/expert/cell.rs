@@ -188,10 +188,15 @@ impl CellExpert {
         let timeout_ns = common.context_timeout_ns();
         match self.phase {
             Phase::Asked { request } if request.requested_at_ns + timeout_ns < now_ns => {
-                warn!(cell = %self.shape.id, request = request.id, "no context in time");
+                let cell = &self.shape.id;
+                if let Some(index) = self.assembly.missing(&request) {
+                    warn!(%cell, request = request.id, "no context in time");
+                    self.refuse(&PolicyError::Late { index }, 1, (common, now_ns));
+                } else {
+                    // It is whole: what is late is the action expert, busy with other work.
+                    warn!(%cell, request = request.id, "no decision in time");
+                }
                 self.assembly.end(&request);
-                let late = PolicyError::context(ContextFault::Late, "it did not come in time");
-                self.refuse(&late, 1, (common, now_ns));
                 self.phase = Phase::Idle {
                     not_before_ns: now_ns,
                 };

@@ -30,6 +30,7 @@ use vlad_wire::msg::health::PolicyLabel;
 use vlad_wire::msg::think::Digest;
 use vlad_wire::text::Name;
 use vlad_xr0::checkpoint::Checkpoint;
+use vlad_xr0::dit::layout::Kind;
 use vlad_xr0::model::Profile;
 use vlad_xr0::self_test::SelfTest;
 
@@ -134,9 +135,23 @@ fn model_hash(files: Digest, profile: Profile) -> Digest {
     if profile == Profile::default() {
         return files;
     }
+    let Profile {
+        rope_inv_freq_bf16,
+        kind,
+    } = profile;
+    // Spelled out: builds whose types are called otherwise must agree on it.
+    let kind = match kind {
+        Kind::A => "A".to_owned(),
+        Kind::B {
+            local_window,
+            position_gap,
+        } => format!("B local_window={local_window} position_gap={position_gap}"),
+    };
     let mut hasher = Sha256::new();
     hasher.update(&files);
-    hasher.update(format!("{profile:?}"));
+    hasher.update(format!(
+        "rope_inv_freq_bf16={rope_inv_freq_bf16} profile={kind}"
+    ));
     Digest::from(hasher.finalize().to_vec())
 }
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use vlad_wire::codec::{CodecError, Packet, decode, encode};
+use vlad_wire::codec::{CodecError, Packet};
 use vlad_wire::id::{EpisodeId, Tick, View};
 use vlad_wire::msg::sense::FrameHead;
 
@@ -22,7 +22,7 @@ use crate::episode::{
     Ending, EpisodeMeta, EpisodePage, EpisodeState, EpisodeSummary, FrameEntry, ImageData, Stamp,
     StoredImage, StoredRecord,
 };
-use crate::record::{HEAD, IMAGE, RecordError, RecordKind, seal, unseal};
+use crate::record::{HEAD, IMAGE, RecordError, RecordKind, decode, encode, seal, unseal};
 use crate::segment::{self, Place, SegmentError, Segments};
 
 mod index;

@@ -7,7 +7,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use vlad_wire::codec::{CodecError, decode_as, encode_as};
 
 /// The schema of all records; a change of any shape is a new number, with a line of doc.
 ///
@@ -18,6 +21,13 @@ pub const SCHEMA: u8 = 1;
 pub(crate) const HEAD: u8 = 0;
 /// Kind of the envelope that holds an image's place.
 pub(crate) const IMAGE: u8 = 255;
+
+/// Layout byte that bodies are written with. The log's own, so that a change of the bus's messages
+/// makes no old folder unreadable.
+const BODY: u8 = 1;
+/// Layout bytes of bodies that are read. Where the bus's own was written it may be 2: the bodies are
+/// the same.
+const BODIES: &[u8] = &[BODY, 2];
 
 const CRC_LEN: usize = 4;
 
@@ -160,7 +170,23 @@ pub enum RecordError {
     },
     /// The body is no such message.
     #[error("the record's body cannot be read")]
-    Body(#[from] vlad_wire::codec::CodecError),
+    Body(#[from] CodecError),
+}
+
+/// Writes a body.
+///
+/// # Errors
+/// [`CodecError::Unwritable`] if it cannot be written.
+pub(crate) fn encode<T: Serialize>(body: &T) -> Result<Bytes, CodecError> {
+    encode_as(BODY, body)
+}
+
+/// Reads a body of at most `max` bytes.
+///
+/// # Errors
+/// [`CodecError`] if the bytes are not exactly one such body.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, CodecError> {
+    decode_as(BODIES, bytes, max)
 }
 
 /// Puts a body into an envelope.

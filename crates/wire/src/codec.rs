@@ -94,7 +94,15 @@ pub fn unpack<B: Body>(packet: Packet) -> Result<B, CodecError> {
 /// # Errors
 /// [`CodecError::Unwritable`] if it cannot be written.
 pub fn encode<T: Serialize>(message: &T) -> Result<Bytes, CodecError> {
-    let mut bytes = vec![VERSION];
+    encode_as(VERSION, message)
+}
+
+/// Writes a small message of a layout of its own: what is kept must not change with the bus.
+///
+/// # Errors
+/// [`CodecError::Unwritable`] if it cannot be written.
+pub fn encode_as<T: Serialize>(layout: u8, message: &T) -> Result<Bytes, CodecError> {
+    let mut bytes = vec![layout];
     rmp_serde::encode::write(&mut bytes, message)?;
     Ok(bytes.into())
 }
@@ -104,9 +112,21 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Bytes, CodecError> {
 /// # Errors
 /// [`CodecError`] if the bytes are not exactly one such message of this version.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, CodecError> {
+    decode_as(&[VERSION], bytes, max)
+}
+
+/// Reads a small message of at most `max` bytes that has one of these layouts.
+///
+/// # Errors
+/// [`CodecError`] if the bytes are not exactly one such message of one of these layouts.
+pub fn decode_as<T: DeserializeOwned>(
+    layouts: &[u8],
+    bytes: &[u8],
+    max: usize,
+) -> Result<T, CodecError> {
     check_length(bytes.len(), max)?;
     let (version, body) = bytes.split_first().ok_or(CodecError::Empty)?;
-    if *version != VERSION {
+    if !layouts.contains(version) {
         return Err(CodecError::Version { got: *version });
     }
     let mut rest = body;

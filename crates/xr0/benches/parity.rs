@@ -1,8 +1,8 @@
 //! What fewer bits do to the actions: weights held in fewer bits, and contexts handed over in eight.
 //!
-//! `cargo bench -p vlad-xr0 --bench parity -- DIR [REFERENCE TYPE …]` takes a checkpoint directory and
-//! compares types of weights (default: `f32 bf16 q8 q4`, the first one is what the others are held
-//! against) on the same decisions. One network is in memory at a time.
+//! `cargo bench -p vlad-xr0 --bench parity -- DIR [DECISIONS] [REFERENCE TYPE …]` takes a checkpoint
+//! directory and compares types of weights (default: `f32 bf16 q8 q4`, the first one is what the others
+//! are held against) on the same decisions (default: 6). One network is in memory at a time.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -27,7 +27,7 @@ use vlad_xr0::nn::weights::WeightType;
 use vlad_xr0::preprocess::RgbImage;
 use vlad_xr0::trace::Blind;
 
-/// Decisions that are compared.
+/// Decisions that are compared, unless it is said.
 const DECISIONS: usize = 6;
 
 /// What one type of weights gave.
@@ -98,7 +98,7 @@ fn in_eight_bits(context: &Context) -> Context {
     }
 }
 
-fn run(dir: &FilePath, weights: WeightType) -> Run {
+fn run(dir: &FilePath, weights: WeightType, decisions: usize) -> Run {
     forget_peak();
     let checkpoint = Checkpoint::open(dir).unwrap();
     let options = Options {
@@ -121,7 +121,7 @@ fn run(dir: &FilePath, weights: WeightType) -> Run {
         eight_bit: vec![],
         keys: vec![],
     };
-    for seed in 0..DECISIONS {
+    for seed in 0..decisions {
         let images = [picture(2 * seed), picture(2 * seed + 1)];
         let labels = ["Base View", "Left-Wrist View"];
         let view = |(label, image)| View {
@@ -183,6 +183,10 @@ fn main() {
         println!("parity: name a checkpoint directory to compare types of weights on it");
         return;
     };
+    let (decisions, types) = match types.split_first() {
+        Some((word, rest)) if word.parse::<usize>().is_ok() => (word.parse().unwrap(), rest),
+        _ => (DECISIONS, types),
+    };
     let named: Vec<WeightType> = types.iter().map(|word| word.parse().unwrap()).collect();
     let all = [
         WeightType::F32,
@@ -201,7 +205,7 @@ fn main() {
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for weights in types {
-        let run = run(FilePath::new(dir), weights);
+        let run = run(FilePath::new(dir), weights, decisions);
         let of = reference.as_ref().unwrap_or(&run);
         let keys = apart(&run.keys, &of.keys).2;
         let (mean, largest, _) = apart(&run.actions, &of.actions);

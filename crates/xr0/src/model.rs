@@ -5,6 +5,7 @@
 //! frame that did not change, the beginning of the prompt, moments of the flow) was computed by the same
 //! operations that would compute it again: a decision depends on its inputs alone, to the bit.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
@@ -35,6 +36,8 @@ pub mod decision;
 pub const BATCH_MAX: usize = 16;
 /// Euler steps whose moments are computed when the network is loaded: the released sampler's.
 const STEPS: usize = 5;
+/// Numbers of steps whose moments are kept: that of the settings, and those of tests at the start.
+const STEP_COUNTS_KEPT: usize = 4;
 
 /// What a manifest says about a checkpoint that its files do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -443,8 +446,8 @@ pub struct ActionExpert {
     dit: Dit,
     kind: Kind,
     path: Path,
-    /// Those of the last number of steps, for all samples alike.
-    moments: Mutex<Arc<[Moment]>>,
+    /// By number of steps, for all samples alike.
+    moments: Mutex<BTreeMap<usize, Arc<[Moment]>>>,
 }
 
 impl ActionExpert {
@@ -476,7 +479,7 @@ impl ActionExpert {
             dit: Dit::load(&options.weights(builder), config, mrope)?,
             kind,
             path: options.path,
-            moments: Mutex::new(Arc::new([])),
+            moments: Mutex::default(),
         };
         if options.path == Path::Served {
             expert.moments(STEPS)?;
@@ -530,13 +533,20 @@ impl ActionExpert {
     /// The moments of a sampler of so many steps. They depend on the weights alone: the served form
     /// computes them once, the plain one each time, since the weights may be learning.
     fn moments(&self, steps: usize) -> Result<Arc<[Moment]>> {
-        let mut kept = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == steps && self.path == Path::Served {
-            return Ok(Arc::clone(&kept));
+        let kept = || self.moments.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept().get(&steps) {
+            return Ok(Arc::clone(known));
         }
         let times = flow::times(steps);
         let moments = times.iter().map(|t| self.dit.moment(&[*t], &mut Blind));
-        *kept = moments.collect::<Result<_>>()?;
-        Ok(Arc::clone(&kept))
+        let moments: Arc<[Moment]> = moments.collect::<Result<_>>()?;
+        if self.path == Path::Served {
+            let mut kept = kept();
+            if STEP_COUNTS_KEPT <= kept.len() {
+                kept.pop_first();
+            }
+            kept.insert(steps, Arc::clone(&moments));
+        }
+        Ok(moments)
     }
 }

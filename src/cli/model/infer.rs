@@ -31,7 +31,7 @@ pub struct InferArgs {
     /// label.
     ///
     /// A label is the text in the prompt, such as `Base View`, or the view's name in vlad.toml.
-    /// Without a vlad.toml each image needs one.
+    /// Where no manifest names views each image needs one.
     #[arg(long = "image", value_name = "[LABEL=]FILE", required = true, value_parser = labelled)]
     pub images: Vec<LabelledFile>,
     /// The state, raw and in slots: a JSON array, or a file with one.

@@ -24,7 +24,8 @@ const BESIDE_BYTES: u64 = 16 << 20;
 /// Flags of `model synth`.
 #[derive(Debug, Clone, Args)]
 pub struct SynthArgs {
-    /// Which sizes: `tiny`, 2 MB, or `xr0-4.7b`, the full network, 9.4 GB.
+    /// Which sizes: `tiny`, 2 MB; `narrow`, all layers, each narrow, 0.4 GB; `shallow`, few layers
+    /// of the released widths, 1.7 GB; or `xr0-4.7b`, the full network, 9.4 GB.
     #[arg(long, value_name = "NAME")]
     pub preset: Preset,
     /// Where the random numbers start.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use vlad_motion::noise::standard_normal;
 use vlad_motion::policy::PolicyError;
-use vlad_wire::manifest::{Manifest, ViewLabel};
+use vlad_wire::manifest::{ActionRepresentation, Manifest, ViewLabel};
 use vlad_wire::text::Instruction;
 use vlad_xr0::checkpoint::Checkpoint;
 use vlad_xr0::context::bytes::Encoding;
@@ -85,12 +85,13 @@ pub struct Decided {
     pub noise: Vec<f32>,
     /// Decoded actions, `(horizon, width)`; what stands in inactive slots means nothing.
     pub actions: Vec<f32>,
-    /// Absolute targets in slots, `(horizon, width)`, where there is a manifest: what a guard gets.
+    /// Absolute targets in slots, `(horizon, width)`, where a manifest says that the actions are
+    /// joint positions: what a guard gets.
     pub targets: Option<Vec<f32>>,
 }
 
-/// Makes one decision with the checkpoint in `dir`. With a `vlad.toml` views, robot types and
-/// targets come from there; without one each image needs its label.
+/// Makes one decision with the checkpoint in `dir`. With a manifest views, robot types and targets
+/// come from there; without one, or where it names no views, each image needs its label.
 ///
 /// # Errors
 /// A checkpoint that does not fit its manifest, inputs that do not fit the checkpoint, or a
@@ -107,8 +108,10 @@ pub fn decide(dir: &Path, inputs: &Inputs) -> Result<Decided, Xr0Error> {
     let profile = profile.unwrap_or_default();
     let robot_type = robot_type(manifest.as_ref(), &checkpoint, inputs)?;
     let images = match &manifest {
-        Some(manifest) => by_manifest(manifest, &checkpoint, &inputs.images)?,
-        None => by_label(&inputs.images)?,
+        Some(manifest) if !manifest.views.is_empty() => {
+            by_manifest(manifest, &checkpoint, &inputs.images)?
+        }
+        _ => by_label(&inputs.images)?,
     };
     let rule = manifest.as_ref().map(|manifest| manifest.instruction);
     let question = Question {
@@ -153,9 +156,16 @@ pub fn decide(dir: &Path, inputs: &Inputs) -> Result<Decided, Xr0Error> {
         noise,
         targets: manifest
             .as_ref()
-            .map(|manifest| targets(&actions, &manifest.slots, width)),
+            .and_then(|manifest| absolute(manifest, &actions, width)),
         actions,
     })
+}
+
+/// The targets that decoded actions are, if they are joint positions: any other kind of row needs a
+/// pose to become one.
+fn absolute(manifest: &Manifest, actions: &[f32], width: usize) -> Option<Vec<f32>> {
+    let joints = manifest.action_representation == Some(ActionRepresentation::JointAbsolute);
+    joints.then(|| targets(actions, &manifest.slots, width))
 }
 
 /// The context of one question, through its bytes.
@@ -283,7 +293,7 @@ fn place(manifest: &Manifest, label: &str) -> Option<usize> {
 fn by_label(images: &[Image]) -> Result<Vec<Seen<'_>>, Xr0Error> {
     let labelled = images.iter().map(|image| {
         let label = image.label.as_deref().ok_or_else(|| {
-            Xr0Error::input("without a vlad.toml each image needs its label in the prompt")
+            Xr0Error::input("no manifest names views: each image needs its label in the prompt")
         })?;
         Ok(Seen {
             label,

@@ -166,7 +166,13 @@ fn tokens(head: &ContextHead) -> std::result::Result<Tokens, PolicyError> {
         let problem = format!("a mask of {n_bytes} bytes does not fit {n_tokens} tokens");
         unshaped(problem)
     })?;
-    if !mask.contains(&true) || head.n_tokens <= head.p_end {
+    // A brain sends the real tokens of one prompt and no filling: a hole is damage.
+    if mask.contains(&false) {
+        let n_tokens = head.n_tokens;
+        let problem = format!("the mask of its {n_tokens} tokens has holes");
+        return Err(unshaped(problem));
+    }
+    if head.n_tokens <= head.p_end {
         let (p_end, n_tokens) = (head.p_end, head.n_tokens);
         let problem = format!("position {p_end} cannot be the last of {n_tokens} tokens");
         return Err(unshaped(problem));

@@ -117,8 +117,15 @@ impl Sampler {
         if inputs.steps == 0 {
             return Err(decide("the sampler needs at least one step"));
         }
+        if let Some(row) = inputs.prefix.iter().find(|row| row.len() != width) {
+            let n = row.len();
+            let problem = format!(
+                "a prefix with a row of {n} slots does not fit a chunk of {horizon} × {width}"
+            );
+            return Err(decide(problem));
+        }
         let rows = inputs.prefix.len();
-        if horizon <= rows || inputs.prefix.iter().any(|row| row.len() != width) {
+        if horizon <= rows {
             let problem =
                 format!("a prefix of {rows} rows does not fit a chunk of {horizon} × {width}");
             return Err(decide(problem));

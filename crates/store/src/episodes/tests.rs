@@ -166,6 +166,45 @@ fn a_finished_episode_is_whole_after_a_reopen() {
     ));
 }
 
+/// Gives every body of the log another layout byte.
+fn relabel(store: &EpisodeStore, layout: u8) {
+    let Trees {
+        heads,
+        records,
+        images,
+        ..
+    } = &store.trees;
+    for tree in [heads, records, images] {
+        let rows: Vec<_> = tree.iter().map(Result::unwrap).collect();
+        for (key, value) in rows {
+            let kind = value[1];
+            let mut body = unseal(&key, kind, &value).unwrap().to_vec();
+            body[0] = layout;
+            let sealed = seal(&key, kind, &body);
+            tree.insert(key, sealed).unwrap();
+        }
+    }
+}
+
+#[test]
+fn bodies_of_earlier_builds_are_read_and_those_of_a_newer_layout_are_not() {
+    let temp = TempDir::new();
+    let store = EpisodeStore::open(temp.path()).unwrap();
+    filled(&store, id(1, 1));
+    store.finish(&id(1, 1), &ending()).unwrap();
+    for layout in [1, 2] {
+        relabel(&store, layout);
+        check_filled(&store, id(1, 1));
+        let page = store.list(None, 10).unwrap();
+        assert_eq!((page.items.len(), page.damaged), (1, vec![]), "{layout}");
+    }
+    relabel(&store, 3);
+    assert_eq!(store.list(None, 10).unwrap().damaged, [id(1, 1)]);
+    let records = store.records(&id(1, 1), RecordKind::Executed, 0, 100);
+    assert!(records.unwrap().iter().all(Result::is_err));
+    assert!(store.image(&id(1, 1), &view(), 11).is_err());
+}
+
 #[test]
 fn an_episode_that_was_never_finished_is_recovered() {
     let temp = TempDir::new();

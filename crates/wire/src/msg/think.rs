@@ -230,7 +230,9 @@ enum ContextWire {
 
 impl Body for Context {
     const HEAD_MAX: usize = 32 * 1024;
-    const RAW_MAX: usize = 16 * 1024 * 1024;
+    /// Keys and values of one layer for the longest prompt that is served, 4096 tokens, in f32 with
+    /// eight heads of 128; and the seal.
+    const RAW_MAX: usize = 4096 * 2 * 8 * 128 * 4 + 4096;
 
     /// The raw part is a part's bytes, if they are not in this process, then the CRC32C of head and
     /// bytes.

@@ -274,19 +274,6 @@ impl Embedding {
         };
         Ok(x.broadcast_matmul(&table.t()?)?)
     }
-
-    /// Rows of the table.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Table(table) => table.dims().first().copied().unwrap_or(0),
-            Self::Blocks(table) => table.shape().dims().first().copied().unwrap_or(0),
-        }
-    }
-
-    /// Whether there is no row.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 #[cfg(test)]

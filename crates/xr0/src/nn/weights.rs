@@ -29,7 +29,8 @@ pub enum WeightType {
     #[default]
     F32,
     /// bfloat16, what the released files hold: on a processor widened to f32 piece by piece as they
-    /// are used, so that results are those of f32; on a GPU computed in.
+    /// are used, so that their results are those of f32 (wider numbers of other files are rounded);
+    /// on a GPU computed in.
     Bf16,
     /// Eight bits in blocks of 32 with a scale (ggml's `Q8_0`).
     Q8,

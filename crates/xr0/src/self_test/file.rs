@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::context::{Context, KvLayer, Tokens};
 use crate::error::{Error, Result};
 use crate::preprocess::{ImageLimits, RgbImage};
+use crate::prompt::TOKENS_MAX;
 
 use super::deviation::Tolerances;
 use super::{Image, Question, SelfTest};
@@ -33,6 +34,8 @@ const KEY: &str = "self_test";
 const LAYOUT: u32 = 1;
 /// More images or layers are a lie.
 const PARTS_MAX: usize = 512;
+/// More Euler steps are a lie: a decision takes five.
+const STEPS_MAX: usize = 100;
 
 /// What stands in the metadata.
 #[derive(Serialize, Deserialize)]
@@ -48,6 +51,37 @@ struct Facts {
     p_end: u32,
     n_tokens: usize,
     tolerances: Tolerances,
+}
+
+impl Facts {
+    /// Holds what is only said, and stands in no tensor, to what a decision can have.
+    fn check(&self) -> Result<(), String> {
+        if self.layout != LAYOUT {
+            let layout = self.layout;
+            return Err(format!(
+                "it has the layout {layout}, this build reads {LAYOUT}"
+            ));
+        }
+        if PARTS_MAX < self.images.len().max(self.n_layers) {
+            return Err(format!("it has more than {PARTS_MAX} images or layers"));
+        }
+        if self.n_layers == 0 {
+            return Err("it has no layers".to_owned());
+        }
+        let (n_tokens, steps, p_end) = (self.n_tokens, self.steps, self.p_end);
+        if !(1..=TOKENS_MAX).contains(&n_tokens) {
+            return Err(format!("it has {n_tokens} tokens, not 1 to {TOKENS_MAX}"));
+        }
+        if usize::try_from(p_end).is_ok_and(|p_end| n_tokens <= p_end) {
+            return Err(format!(
+                "position {p_end} cannot be the last of {n_tokens} tokens"
+            ));
+        }
+        if !(1..=STEPS_MAX).contains(&steps) {
+            return Err(format!("it has {steps} steps, not 1 to {STEPS_MAX}"));
+        }
+        Ok(())
+    }
 }
 
 /// Gives the file's bytes.
@@ -124,15 +158,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<SelfTest, String> {
     let facts = metadata.and_then(|metadata| metadata.get(KEY));
     let facts = facts.ok_or_else(|| format!("its metadata has no {KEY}"))?;
     let facts: Facts = serde_json::from_str(facts).map_err(|error| error.to_string())?;
-    if facts.layout != LAYOUT {
-        return Err(format!(
-            "it has the layout {}, this build reads {LAYOUT}",
-            facts.layout
-        ));
-    }
-    if PARTS_MAX < facts.images.len().max(facts.n_layers) {
-        return Err(format!("it has more than {PARTS_MAX} images or layers"));
-    }
+    facts.check()?;
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let layers = (0..facts.n_layers).map(|i| layer(&tensors, i, facts.n_tokens));
     let context = Context {
@@ -144,13 +170,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<SelfTest, String> {
     };
     let images = facts.images.iter().enumerate();
     let images = images.map(|(i, facts)| image(&tensors, i, facts));
-    let (_, mask) = floats(&tensors, "mask")?;
-    let (_, noise) = floats(&tensors, "noise")?;
-    let (_, actions) = floats(&tensors, "actions")?;
-    let fits = 0 < facts.horizon
-        && mask.len().is_multiple_of(facts.horizon)
-        && [noise.len(), actions.len()] == [mask.len(); 2];
-    if !fits {
+    let (shape, mask) = floats(&tensors, "mask")?;
+    let (of_noise, noise) = floats(&tensors, "noise")?;
+    let (of_actions, actions) = floats(&tensors, "actions")?;
+    // What is allocated later has these sizes: all of them are stored, and none is nothing.
+    let rows = matches!(*shape.as_slice(), [horizon, _] if horizon == facts.horizon);
+    if !rows || mask.is_empty() || of_noise != shape || of_actions != shape {
         return Err("mask, noise and actions are not rows alike".to_owned());
     }
     let prefix = tensors.names().contains(&"prefix");

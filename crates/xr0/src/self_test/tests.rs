@@ -206,3 +206,49 @@ fn a_file_that_is_another_one_is_refused() {
     fs::remove_file(&path).unwrap();
     assert!(refusal(&digest).contains("is absent"));
 }
+
+/// A self-test's bytes with one text of its metadata replaced; its tensors stay as they are.
+fn edited(whole: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let length = u64::from_le_bytes(whole[..8].try_into().unwrap());
+    let data = 8 + usize::try_from(length).unwrap();
+    let header = std::str::from_utf8(&whole[8..data]).unwrap();
+    assert!(header.contains(from), "{from} is not in {header}");
+    let mut header = header.replacen(from, to, 1);
+    while !header.len().is_multiple_of(8) {
+        header.push(' ');
+    }
+    let length = (header.len() as u64).to_le_bytes();
+    [&length[..], header.as_bytes(), &whole[data..]].concat()
+}
+
+#[test]
+fn numbers_that_no_decision_has_are_refused_by_name() {
+    let scratch = Scratch::new("numbers");
+    let path = scratch.0.join("golden.safetensors");
+    let test = recorded(&scratch.checkpoint(1), Kind::A, 0);
+    test.write(&path).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let said = |key: &str, value: usize| format!("\\\"{key}\\\":{value}");
+    let tokens = test.context.tokens.width();
+    let layers = test.context.layers.len();
+    let p_end = test.context.tokens.p_end[0] as usize;
+    let many = 1_000_000_000_000_000_000;
+    for (key, is, becomes, named) in [
+        ("n_tokens", tokens, many, "1000000000000000000 tokens"),
+        ("n_tokens", tokens, 0, "it has 0 tokens"),
+        ("steps", 5, many, "1000000000000000000 steps"),
+        ("steps", 5, 0, "it has 0 steps"),
+        ("horizon", 8, many, "are not rows alike"),
+        ("horizon", 8, 4, "are not rows alike"),
+        ("n_layers", layers, 0, "it has no layers"),
+        ("n_layers", layers, many, "more than 512"),
+        ("p_end", p_end, tokens, "cannot be the last"),
+    ] {
+        let bytes = edited(&whole, &said(key, is), &said(key, becomes));
+        fs::write(&path, &bytes).unwrap();
+        let refused = SelfTest::open(&path, &hex(&sha256(&bytes))).unwrap_err();
+        let text = refused.to_string();
+        let told = text.contains("is no self-test") && text.contains(named);
+        assert!(told, "{key}: {named} is not in {text}");
+    }
+}

@@ -83,7 +83,7 @@ pub(super) struct Wanted {
 pub(super) struct Listing {
     /// Its commit: 40 hexadecimal digits.
     pub(super) commit: String,
-    /// What is fetched: small files first, so that what is wrong shows early.
+    /// What is fetched, small files first. What stands in them is looked at when all are there.
     pub(super) files: Vec<Wanted>,
     /// Names of what is not.
     pub(super) left: Vec<String>,

@@ -56,7 +56,13 @@ const REFUSED: &[Damage] = {
         (|g| head(g).n_parts -= 1, Unshaped, "parts, expected"),
         (|g| lengthen(head(g)), Unshaped, "expected [2, "),
         (|g| head(g).n_tokens += 8, Unshaped, "does not fit"),
-        (|g| head(g).mask.fill(0), Unshaped, "cannot be the last"),
+        (|g| head(g).mask.fill(0), Unshaped, "has holes"),
+        (|g| head(g).mask[0] ^= 1, Unshaped, "has holes"),
+        (
+            |g| *head(g).mask.last_mut().unwrap() ^= 1,
+            Unshaped,
+            "has holes",
+        ),
         (|g| head(g).p_end = 100_000, Unshaped, "cannot be the last"),
         (
             |g| g.parts[1].head.name = Name::new("plan").unwrap(),

@@ -446,3 +446,35 @@ fn without_a_manifest_labels_are_needed_and_there_are_no_targets() {
         (None, "dual_arm")
     );
 }
+
+#[test]
+fn actions_that_are_no_joint_positions_are_no_targets() {
+    let tiny = Tiny::new(1);
+    let absolute = decide(&tiny.dir, &inputs()).unwrap();
+    assert!(absolute.targets.is_some());
+    tiny.edit("\"joint_absolute\"", "\"joint_delta\"");
+    let decided = decide(&tiny.dir, &inputs()).unwrap();
+    assert_eq!(decided.targets, None);
+    assert_eq!(decided.actions, absolute.actions);
+}
+
+#[test]
+fn a_manifest_without_views_leaves_the_labels_to_the_images() {
+    let tiny = Tiny::new(1);
+    let path = tiny.dir.join(manifest::FILE);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once("views = [").unwrap();
+    let (_, after) = rest.split_once("\n]").unwrap();
+    std::fs::write(&path, format!("{before}{after}")).unwrap();
+    let read = manifest::read(&tiny.dir).unwrap().unwrap();
+    assert!(read.views.is_empty());
+    let text = decide(&tiny.dir, &inputs()).unwrap_err().to_string();
+    assert!(text.contains("needs its label"), "{text}");
+    let mut labelled = inputs();
+    labelled.images.truncate(1);
+    labelled.images[0].label = Some("Any View".to_owned());
+    let decided = decide(&tiny.dir, &labelled).unwrap();
+    assert!(decided.prompt.contains("Any View"), "{}", decided.prompt);
+    // What the actions are is still the manifest's to say.
+    assert!(decided.targets.is_some());
+}

@@ -85,7 +85,11 @@ fn a_prefix_that_is_too_long_or_does_not_fit_is_refused() {
     };
     let longer = [accepted.clone(), accepted[..1].to_vec()].concat();
     assert!(refused(&longer).contains("7 actions, it was trained with at most 6"));
-    assert!(refused(&[vec![0.0; 31]]).contains("does not fit"));
+    let narrow = refused(&[vec![0.0; 32], vec![0.0; 31]]);
+    assert!(
+        narrow.contains("31 slots does not fit a chunk of 30 × 32"),
+        "{narrow}"
+    );
     assert!(refused(&[vec![f32::NAN; 32]]).contains("not finite"));
 }
 
