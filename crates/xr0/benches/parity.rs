@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p vlad-xr0 --bench parity -- DIR [DECISIONS] [REFERENCE TYPE …]` takes a checkpoint
 //! directory and compares types of weights (default: `f32 bf16 q8 q4`, the first one is what the others
-//! are held against) on the same decisions (default: 6). One network is in memory at a time.
+//! are held against) on the same decisions (default: 6). Each type has a process of its own, so that its peak
+//! of memory is its own.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -15,9 +16,11 @@
 )]
 
 use std::path::Path as FilePath;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use candle_core::Device;
+use serde::{Deserialize, Serialize};
 use vlad_xr0::checkpoint::Checkpoint;
 use vlad_xr0::context::bytes::Encoding;
 use vlad_xr0::context::{Context, KvLayer};
@@ -27,10 +30,13 @@ use vlad_xr0::nn::weights::WeightType;
 use vlad_xr0::preprocess::RgbImage;
 use vlad_xr0::trace::Blind;
 
+/// Says to a process that it is one type's.
+const CHILD: &str = "--one";
 /// Decisions that are compared, unless it is said.
 const DECISIONS: usize = 6;
 
 /// What one type of weights gave.
+#[derive(Serialize, Deserialize)]
 struct Run {
     weights: WeightType,
     load_s: f64,
@@ -58,11 +64,6 @@ fn peak_gib() -> f64 {
         .unwrap();
     let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     kib / 1024.0 / 1024.0
-}
-
-/// Forgets the largest resident memory so far, where the system lets us.
-fn forget_peak() {
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 fn wave(n: usize, seed: usize) -> Vec<f32> {
@@ -99,7 +100,6 @@ fn in_eight_bits(context: &Context) -> Context {
 }
 
 fn run(dir: &FilePath, weights: WeightType, decisions: usize) -> Run {
-    forget_peak();
     let checkpoint = Checkpoint::open(dir).unwrap();
     let options = Options {
         weights,
@@ -162,6 +162,19 @@ fn run(dir: &FilePath, weights: WeightType, decisions: usize) -> Run {
     run
 }
 
+/// The same in a process of its own.
+fn run_apart(dir: &str, weights: WeightType, decisions: usize) -> Run {
+    let words = [CHILD, dir, &decisions.to_string(), &weights.to_string()].map(str::to_owned);
+    let own = std::env::current_exe().unwrap();
+    let done = Command::new(own)
+        .args(words)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{weights} failed");
+    serde_json::from_slice(&done.stdout).unwrap()
+}
+
 /// Mean and largest absolute difference, and the root of the squares' share.
 fn apart(ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> (f64, f64, f64) {
     let pairs = ours.iter().flatten().zip(theirs.iter().flatten());
@@ -179,6 +192,14 @@ fn main() {
         .skip(1)
         .filter(|word| word != "--bench")
         .collect();
+    if let [child, dir, decisions, weights] = words.as_slice()
+        && child == CHILD
+    {
+        let (weights, decisions) = (weights.parse().unwrap(), decisions.parse().unwrap());
+        let run = run(FilePath::new(dir), weights, decisions);
+        println!("{}", serde_json::to_string(&run).unwrap());
+        return;
+    }
     let Some((dir, types)) = words.split_first() else {
         println!("parity: name a checkpoint directory to compare types of weights on it");
         return;
@@ -205,7 +226,7 @@ fn main() {
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for weights in types {
-        let run = run(FilePath::new(dir), weights, decisions);
+        let run = run_apart(dir, weights, decisions);
         let of = reference.as_ref().unwrap_or(&run);
         let keys = apart(&run.keys, &of.keys).2;
         let (mean, largest, _) = apart(&run.actions, &of.actions);

@@ -204,7 +204,7 @@ mod tests {
         let tolerances = Tolerances::default();
         let deviation = Deviation {
             cosine: 0.9995,
-            largest: 0.1,
+            largest: 0.2,
         };
         let judged = |weights| tolerances.judge("the brain", deviation, weights);
         assert!(judged(WeightType::F32).is_err());
