@@ -36,7 +36,14 @@ fn wait_away(cell: Cell<'_>, home: &[f64]) {
 fn the_network_moves_the_arms_and_says_that_it_is_untrained() {
     let dir = TempDir::new();
     let data = data_in(&dir);
-    let daemon = Daemon::start_with(&data, &["--policy", "xr0"]);
+    // How old an action may be is the guard's story: beside other work the network is slow.
+    let patient = [
+        "--policy",
+        "xr0",
+        "--set",
+        "guard.action_age_limit_ms=10000",
+    ];
+    let daemon = Daemon::start_with(&data, &patient);
     let (server, cell) = (daemon.server(), daemon.cell());
     let home = cell.joints();
     let mut events = Events::follow(server);

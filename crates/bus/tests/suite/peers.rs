@@ -19,7 +19,7 @@ use vlad_wire::stream::{EstopCommand, Frames, Stream};
 use crate::samples::{PATIENCE, Sample, cell, counters, frame, until};
 
 /// How long to wait for an arrival before putting again: a reader may not be known yet.
-const AGAIN: Duration = Duration::from_millis(50);
+pub(crate) const AGAIN: Duration = Duration::from_millis(50);
 
 /// A free port on a loopback address that no other test uses.
 pub(crate) fn tcp_endpoint() -> String {

@@ -316,9 +316,13 @@ fn every_byte_of_a_text_is_a_token() {
 
 #[test]
 fn a_preset_reads_as_it_prints() {
-    for preset in [Preset::Tiny, Preset::Xr04_7b] {
-        assert_eq!(preset, preset.to_string().parse().unwrap());
+    for (preset, name) in NAMES {
+        assert_eq!(name, preset.to_string());
+        assert_eq!(preset, name.parse().unwrap());
     }
     let refused = "huge".parse::<Preset>().unwrap_err().to_string();
-    assert_eq!("there is no preset \"huge\": say tiny or xr0-4.7b", refused);
+    assert!(
+        refused.contains("\"huge\": say one of tiny, narrow, shallow, xr0-4.7b"),
+        "{refused}"
+    );
 }
