@@ -1,6 +1,6 @@
 //! The command line: what can be typed, and the commands that only speak REST.
 //!
-//! `run` and `config check` are done by the daemon's own modules, [`model`] works on files, [`bench`]
+//! `run` and `config check` are done by the daemon's own modules, [`model`] works on files, [`mod@bench`]
 //! starts processes of its own;
 //! everything else is a client. Ids and texts are checked here already, so that a slip of the
 //! keyboard ends with exit code 64 and a refusal by the daemon with 1.
