@@ -327,18 +327,7 @@ fn task() -> anyhow::Result<ActiveTask> {
 
 /// A robot that stands still since before the observation.
 fn still(observation: &Observation) -> JointState {
-    JointState {
-        tick: observation.head.tick,
-        servo_tick: 0,
-        sampled_at_ns: 0,
-        position: Vec::new(),
-        velocity: Vec::new(),
-        commanded: Vec::new(),
-        eef: Vec::new(),
-        standstill: true,
-        still_since_ns: observation.head.captured_at_ns,
-        rate: 1.0,
-    }
+    JointState::still(observation.head.tick, observation.head.captured_at_ns)
 }
 
 /// An observation of the cell's views; each number has images of its own, so that nothing that was

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -56,6 +56,17 @@ pub enum BenchAction {
     Child(ChildArgs),
 }
 
+/// Flags of every bench: where the figures go.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// Print one JSON document with all samples.
+    #[arg(long)]
+    pub json: bool,
+    /// Write that document to a file.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
 /// Flags of `bench handover`.
 #[derive(Debug, Clone, Args)]
 pub struct HandoverArgs {
@@ -65,12 +76,9 @@ pub struct HandoverArgs {
     /// Mebibytes of shared memory.
     #[arg(long, value_name = "MIB", default_value_t = 128)]
     pub shared_memory_mib: u16,
-    /// Print one JSON document with all samples.
-    #[arg(long)]
-    pub json: bool,
-    /// Write that document to a file.
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
+    /// Where the figures go.
+    #[command(flatten)]
+    pub report: ReportArgs,
 }
 
 /// Flags of `bench streaming`.
@@ -85,12 +93,9 @@ pub struct StreamingArgs {
     /// Mebibytes of shared memory; 0 sends copies.
     #[arg(long, value_name = "MIB", default_value_t = 128)]
     pub shared_memory_mib: u16,
-    /// Print one JSON document with all samples.
-    #[arg(long)]
-    pub json: bool,
-    /// Write that document to a file.
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
+    /// Where the figures go.
+    #[command(flatten)]
+    pub report: ReportArgs,
 }
 
 /// Flags of `bench soak`.
@@ -111,12 +116,9 @@ pub struct SoakArgs {
     /// Mebibytes of shared memory; 0 sends bytes.
     #[arg(long, value_name = "MIB", default_value_t = 128)]
     pub shared_memory_mib: u16,
-    /// Print one JSON document.
-    #[arg(long)]
-    pub json: bool,
-    /// Write that document to a file.
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
+    /// Where the figures go.
+    #[command(flatten)]
+    pub report: ReportArgs,
 }
 
 /// Flags of `bench child`.
@@ -188,7 +190,7 @@ fn measure_handover(args: &HandoverArgs) -> anyhow::Result<()> {
             row.lost.to_string(),
         ]);
     }
-    show(&report, &rows, (args.json, args.out.as_deref()))
+    show(&report, &rows, &args.report)
 }
 
 fn measure_streaming(args: &StreamingArgs) -> anyhow::Result<()> {
@@ -235,7 +237,7 @@ fn measure_streaming(args: &StreamingArgs) -> anyhow::Result<()> {
         report.share_of_step,
         ms(report.step_ns),
     )]);
-    show(&report, &rows, (args.json, args.out.as_deref()))
+    show(&report, &rows, &args.report)
 }
 
 /// A folder that is removed at the end; it is not made.
@@ -303,7 +305,7 @@ fn try_soak(args: &SoakArgs) -> anyhow::Result<()> {
         row.extend(numbers.map(|number| number.to_string()));
         rows.push(row);
     }
-    show(&phases, &rows, (args.json, args.out.as_deref()))?;
+    show(&phases, &rows, &args.report)?;
     if !phases.iter().all(Phase::is_clean) {
         bail!("something arrived that was not what was sent");
     }
@@ -313,13 +315,13 @@ fn try_soak(args: &SoakArgs) -> anyhow::Result<()> {
 fn show(
     document: &impl Serialize,
     rows: &[Vec<String>],
-    (json, out): (bool, Option<&Path>),
+    report: &ReportArgs,
 ) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(document)?;
-    if let Some(path) = out {
+    if let Some(path) = &report.out {
         fs::write(path, &text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    if json {
+    if report.json {
         line(&text)
     } else {
         line(&table(rows))

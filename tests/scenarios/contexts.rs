@@ -119,18 +119,7 @@ impl Rest {
             task: Some(task()),
             last: None,
         });
-        self.joints.put(&JointState {
-            tick: 0,
-            servo_tick: 0,
-            sampled_at_ns: 0,
-            position: Vec::new(),
-            velocity: Vec::new(),
-            commanded: Vec::new(),
-            eef: Vec::new(),
-            standstill: true,
-            still_since_ns: 0,
-            rate: 1.0,
-        });
+        self.joints.put(&JointState::still(0, 0));
         self.accepted.put(&Accepted {
             epoch: 1,
             sampled_at_ns: 0,

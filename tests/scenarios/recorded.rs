@@ -196,18 +196,7 @@ impl Rest {
 
     /// Stands still as the recorded robot did when the decision was asked for.
     fn still(request: &ThinkRequest) -> JointState {
-        JointState {
-            tick: request.earliest_tick,
-            servo_tick: 0,
-            sampled_at_ns: 0,
-            position: Vec::new(),
-            velocity: Vec::new(),
-            commanded: Vec::new(),
-            eef: Vec::new(),
-            standstill: true,
-            still_since_ns: request.earliest_captured_ns,
-            rate: 1.0,
-        }
+        JointState::still(request.earliest_tick, request.earliest_captured_ns)
     }
 
     /// Lets the two processes take one recorded decision, after the chunk `last`.

@@ -41,7 +41,7 @@ pub(crate) mod survey;
 #[cfg(test)]
 mod tests;
 mod unique;
-mod weights;
+pub(crate) mod weights;
 
 /// Gives the robot types that a directory has statistics of, without a look at anything else: by them
 /// a checkpoint is recognised. None where the file cannot be read, of which [`Checkpoint::open`] says

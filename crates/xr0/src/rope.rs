@@ -93,7 +93,7 @@ pub fn inv_freq(theta: f32, dim: usize, rounded: bool) -> Vec<f32> {
 
 /// The rotary embedding of the text model and of the action expert: interleaved MRoPE.
 ///
-/// The angles do not depend on what is seen: cosines and sines of the first [`POSITIONS`] positions
+/// The angles do not depend on what is seen: cosines and sines of the first `POSITIONS` positions
 /// are computed once, and picked when they are needed.
 #[derive(Debug, Clone)]
 pub struct Mrope {

@@ -35,6 +35,7 @@ pub struct TextModel {
     last: Last,
     mrope: Mrope,
     image_token: u32,
+    hidden_size: usize,
     path: Path,
     dtype: DType,
     device: candle_core::Device,
@@ -93,6 +94,7 @@ impl TextModel {
             last: Last::load((weights, &at(last)), text)?,
             mrope,
             image_token: config.image_token(),
+            hidden_size: text.hidden_size,
             path: weights.path(),
             dtype: weights.dtype(),
             device: weights.device().clone(),
@@ -112,20 +114,36 @@ impl TextModel {
         ready: &mut Ready<'_>,
     ) -> Result<()> {
         let opening = self.opening(rows)?;
+        self.pass(rows, opening, images, &mut |index, kv| {
+            if first <= index {
+                ready(index, kv)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Hands over keys and values of every layer; computes the tokens behind the opening alone.
+    fn pass(
+        &self,
+        rows: &Rows,
+        opening: Option<Arc<Opening>>,
+        images: &ImageTokens,
+        ready: &mut Ready<'_>,
+    ) -> Result<()> {
         let known = opening.as_ref().map_or(0, |opening| opening.ids.len());
         let own = rows.from_column(known);
         let mut pass = Pass::new(self, (rows, &own), known)?;
         pass.opening = opening;
         let places = Places::new(&own.ids, self.image_token, images.embeds.dim(0)?)?;
-        let x = self.embed(&own, &places, &images.embeds)?; // (b, s - known, H)
-        let x = self.run(x, &pass, (&places, images), &mut |index, kv| {
-            if first <= index {
-                ready(index, kv)?;
-            }
-            Ok(())
-        })?;
-        let own = self.last.keys_and_values(&x, &pass)?;
-        ready(self.layers.len(), pass.whole(self.layers.len(), &own)?)
+        let mut x = self.embed(&own, &places, &images.embeds)?; // (b, s - known, H)
+        for (index, layer) in self.layers.iter().enumerate() {
+            let kv;
+            (x, kv) = layer.forward(&x, &pass, index)?;
+            ready(index, kv)?;
+            x = places.deepened(x, images, index)?;
+        }
+        let last = self.last.keys_and_values(&x, &pass)?;
+        ready(self.layers.len(), pass.whole(self.layers.len(), &last)?)
     }
 
     /// Runs every layer, and gives the hidden states behind the final norm, `(b, s, H)`. Keys and
@@ -183,23 +201,6 @@ impl TextModel {
         self.embed_tokens.products(hidden)
     }
 
-    /// All layers but the last one.
-    fn run(
-        &self,
-        mut x: Tensor,
-        pass: &Pass,
-        (places, images): (&Places, &ImageTokens),
-        ready: &mut Ready<'_>,
-    ) -> Result<Tensor> {
-        for (index, layer) in self.layers.iter().enumerate() {
-            let kv;
-            (x, kv) = layer.forward(&x, pass, index)?;
-            ready(index, kv)?;
-            x = places.deepened(x, images, index)?;
-        }
-        Ok(x)
-    }
-
     /// What is known of the tokens before the first image, if all prompts begin with the same ones.
     fn opening(&self, rows: &Rows) -> Result<Option<Arc<Opening>>> {
         let image = rows.ids.iter().position(|id| *id == self.image_token);
@@ -224,22 +225,13 @@ impl TextModel {
 
     /// Computes an opening: one row without images.
     fn open(&self, row: Rows) -> Result<Opening> {
-        let pass = Pass::new(self, (&row, &row), 0)?;
-        let none = ImageTokens::none(self.hidden()?, (self.dtype, &self.device))?;
-        let places = Places::new(&row.ids, self.image_token, 0)?;
-        let x = self.embed(&row, &places, &none.embeds)?;
+        let none = ImageTokens::none(self.hidden_size, (self.dtype, &self.device))?;
         let mut kv = Vec::with_capacity(self.layers.len() + 1);
-        let x = self.run(x, &pass, (&places, &none), &mut |_, layer| {
+        self.pass(&row, None, &none, &mut |_, layer| {
             kv.push(layer);
             Ok(())
         })?;
-        kv.push(self.last.keys_and_values(&x, &pass)?);
         Ok(Opening { ids: row.ids, kv })
-    }
-
-    fn hidden(&self) -> Result<usize> {
-        let one = Tensor::zeros(1, DType::U32, &self.device)?;
-        Ok(self.embed_tokens.rows(&one, self.dtype)?.dim(1)?)
     }
 
     /// Token embeddings, with the image tokens in the places of their placeholders.

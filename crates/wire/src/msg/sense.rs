@@ -99,6 +99,24 @@ pub struct JointState {
     pub rate: f64,
 }
 
+impl JointState {
+    /// A robot without joints that stands still since a moment: for those who only wait for standstill.
+    pub fn still(tick: Tick, since_ns: u64) -> Self {
+        Self {
+            tick,
+            servo_tick: 0,
+            sampled_at_ns: 0,
+            position: Vec::new(),
+            velocity: Vec::new(),
+            commanded: Vec::new(),
+            eef: Vec::new(),
+            standstill: true,
+            still_since_ns: since_ns,
+            rate: 1.0,
+        }
+    }
+}
+
 impl Small for JointState {
     const MAX: usize = 4096;
 

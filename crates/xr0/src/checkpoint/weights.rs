@@ -62,6 +62,19 @@ fn copy(
     Tensor::from_raw_buffer(bytes, from, shape, device)?.to_dtype(dtype)
 }
 
+/// Gives a tensor back if it has the shape that a layer asks for.
+pub(crate) fn of_shape(tensor: Tensor, shape: Shape, name: &str) -> candle_core::Result<Tensor> {
+    if tensor.shape() == &shape {
+        return Ok(tensor);
+    }
+    Err(candle_core::Error::UnexpectedShape {
+        msg: format!("shape mismatch for {name}"),
+        expected: shape,
+        got: tensor.shape().clone(),
+    }
+    .bt())
+}
+
 impl SimpleBackend for Stored {
     fn get(
         &self,
@@ -71,16 +84,7 @@ impl SimpleBackend for Stored {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        let tensor = self.read(name, dtype, device)?;
-        if tensor.shape() == &shape {
-            return Ok(tensor);
-        }
-        Err(candle_core::Error::UnexpectedShape {
-            msg: format!("shape mismatch for {name}"),
-            expected: shape,
-            got: tensor.shape().clone(),
-        }
-        .bt())
+        of_shape(self.read(name, dtype, device)?, shape, name)
     }
 
     fn get_unchecked(

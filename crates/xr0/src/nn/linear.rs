@@ -7,7 +7,7 @@
 //! | eight bits | tiles likewise; candle's quantised product for few rows | quantised product |
 //! | four bits | quantised product, 31 rows at a time | quantised product |
 //!
-//! A tile is [`TILE`] outputs: widened it fits the core's own cache, and threads work on tiles beside
+//! A tile is `TILE` outputs: widened it fits the core's own cache, and threads work on tiles beside
 //! each other. A sum over inputs is never cut, so results do not depend on how the work is split.
 
 use std::sync::Arc;

@@ -84,47 +84,42 @@ pub fn narrow() -> Value {
 pub fn shallow() -> Value {
     let text = Text {
         vocabulary: 2048,
-        width: 2560,
-        mlp: 9728,
         layers: 6,
-        heads: 32,
-        kv_heads: 8,
-        head_dim: 128,
-        sections: [24, 20, 20],
+        ..RELEASED_TEXT
     };
     let vision = Vision {
         depth: 4,
-        width: 1024,
-        mlp: 4096,
-        heads: 16,
-        positions: 2304,
         deepstack: [0, 1, 2],
+        ..RELEASED_VISION
     };
     config((&text, &vision), (1024, 4), tokens::LETTERS)
 }
 
 /// The released network (reference §1.2).
 pub fn xr0_4_7b() -> Value {
-    let text = Text {
-        vocabulary: 151_936,
-        width: 2560,
-        mlp: 9728,
-        layers: 36,
-        heads: 32,
-        kv_heads: 8,
-        head_dim: 128,
-        sections: [24, 20, 20],
-    };
-    let vision = Vision {
-        depth: 24,
-        width: 1024,
-        mlp: 4096,
-        heads: 16,
-        positions: 2304,
-        deepstack: [5, 11, 17],
-    };
-    config((&text, &vision), (1024, 16), 151_643)
+    config((&RELEASED_TEXT, &RELEASED_VISION), (1024, 16), 151_643)
 }
+
+/// Reference §1.2.
+const RELEASED_TEXT: Text = Text {
+    vocabulary: 151_936,
+    width: 2560,
+    mlp: 9728,
+    layers: 36,
+    heads: 32,
+    kv_heads: 8,
+    head_dim: 128,
+    sections: [24, 20, 20],
+};
+/// Reference §1.2.
+const RELEASED_VISION: Vision = Vision {
+    depth: 24,
+    width: 1024,
+    mlp: 4096,
+    heads: 16,
+    positions: 2304,
+    deepstack: [5, 11, 17],
+};
 
 /// `dit` is the expert's width and layers, `special` the id of `<|endoftext|>`.
 fn config((text, vision): (&Text, &Vision), dit: (u32, u32), special: u32) -> Value {

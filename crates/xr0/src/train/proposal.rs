@@ -332,20 +332,11 @@ mod tests {
         let gradients = loss.backward().unwrap();
         let gradient = gradients.get(&candidates).unwrap();
         let losers = gradient.narrow(1, 1, 1).unwrap().narrow(0, 0, 2).unwrap();
-        let zero = losers
-            .abs()
-            .unwrap()
-            .sum_all()
-            .unwrap()
-            .to_scalar::<f32>()
-            .unwrap();
-        let all = gradient
-            .abs()
-            .unwrap()
-            .sum_all()
-            .unwrap()
-            .to_scalar::<f32>()
-            .unwrap();
+        let size = |x: &Tensor| {
+            let sum = x.abs().unwrap().sum_all().unwrap();
+            sum.to_scalar::<f32>().unwrap()
+        };
+        let (zero, all) = (size(&losers), size(gradient));
         assert!(zero.total_cmp(&0.0).is_eq() && 0.9 < all);
         let scores = tensor(&[1., 1., 1.5, 1.5], &[2, 2]);
         let score = score_loss(&scores, &distance).unwrap();

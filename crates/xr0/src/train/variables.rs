@@ -11,6 +11,7 @@ use candle_nn::Init;
 use candle_nn::var_builder::{SimpleBackend, VarBuilder};
 
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::weights::of_shape;
 use crate::error::{Error, Result};
 use crate::layout::{self, Part};
 
@@ -126,18 +127,7 @@ impl SimpleBackend for Named {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        let tensor = self.get_unchecked(name, dtype, device)?;
-        if tensor.shape() == &shape {
-            return Ok(tensor);
-        }
-        let got = tensor.shape().clone();
-        let msg = format!("shape mismatch for {name}");
-        Err(candle_core::Error::UnexpectedShape {
-            msg,
-            expected: shape,
-            got,
-        }
-        .bt())
+        of_shape(self.get_unchecked(name, dtype, device)?, shape, name)
     }
 
     fn get_unchecked(

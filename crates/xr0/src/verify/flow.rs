@@ -55,12 +55,9 @@ pub(super) fn verify(
 ) -> Result<()> {
     let stored = Stored::read(set, judge.case, Some(&keys.base))?;
     let is_input = |name: &str| INPUTS.contains(&name);
-    let outcome = match run(checkpoint, keys, &stored) {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            judge.not_run(&error, stored.own.keys().filter(|name| !is_input(name)));
-            return Ok(());
-        }
+    let names = stored.own.keys().filter(|name| !is_input(name));
+    let Some(outcome) = judge.outcome(run(checkpoint, keys, &stored), names) else {
+        return Ok(());
     };
     judge.compare_all(&stored.own, is_input, &outcome.arrays, None);
     judge.compare_losses(&keys.losses, &outcome.arrays);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::Error;
+use crate::error::Result;
 use crate::nn::weights::Path;
 
 use super::array::{Array, Tokens};
@@ -82,12 +82,22 @@ impl Judge<'_> {
         }
     }
 
-    /// Says that the case could not be run: nothing that is stored goes by without a verdict.
-    pub(super) fn not_run<'n>(&mut self, error: &Error, names: impl Iterator<Item = &'n String>) {
+    /// Gives what a run computed. Of one that failed it says so for each of `names`: nothing that is
+    /// stored goes by without a verdict.
+    pub(super) fn outcome<'n, T>(
+        &mut self,
+        run: Result<T>,
+        names: impl Iterator<Item = &'n String>,
+    ) -> Option<T> {
+        let error = match run {
+            Ok(outcome) => return Some(outcome),
+            Err(error) => error,
+        };
         self.compare("run", Err(error.to_string()));
         for name in names {
             self.compare(name, Err("was not computed: the run failed".to_owned()));
         }
+        None
     }
 
     /// Takes the difference of one tensor as its class measures it, or why there is none.

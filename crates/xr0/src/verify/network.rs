@@ -89,15 +89,11 @@ impl<'a> Network<'a> {
                 .own
                 .retain(|name, _| is_input(name) || is_served(name, first));
         }
-        match result {
-            Ok(computed) => {
-                // The stored mask is the judge's; only where there is none, ours must do.
-                let mask = mask.unwrap_or(computed.mask);
-                judge.compare_all(&stored.own, is_input, &computed.arrays, Some(&mask));
-            }
-            Err(error) => {
-                judge.not_run(&error, stored.own.keys().filter(|name| !is_input(name)));
-            }
+        let names = stored.own.keys().filter(|name| !is_input(name));
+        if let Some(computed) = judge.outcome(result, names) {
+            // The stored mask is the judge's; only where there is none, ours must do.
+            let mask = mask.unwrap_or(computed.mask);
+            judge.compare_all(&stored.own, is_input, &computed.arrays, Some(&mask));
         }
         Ok(())
     }

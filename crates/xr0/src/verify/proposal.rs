@@ -47,12 +47,9 @@ pub(super) fn verify(
     judge: &mut Judge<'_>,
 ) -> Result<()> {
     let stored = Stored::read(set, judge.case, Some(&keys.base))?;
-    let outcome = match run(checkpoint, keys, &stored) {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            judge.not_run(&error, stored.own.keys().filter(|name| !is_input(name)));
-            return Ok(());
-        }
+    let names = stored.own.keys().filter(|name| !is_input(name));
+    let Some(outcome) = judge.outcome(run(checkpoint, keys, &stored), names) else {
+        return Ok(());
     };
     judge.compare_all(&stored.own, is_input, &outcome.arrays, None);
     judge.compare_losses(&keys.losses, &outcome.arrays);
