@@ -6,7 +6,12 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`envelope`] | [`envelope::admit`], the only path from a target to a motor; the velocity-ramp stop |
+//! | [`envelope`] | [`envelope::Envelope`], the only path from a target to a motor |
+//! | [`stop`] | the closed-form, jerk-limited stop |
+//! | [`workspace`] | boxes, keep-out boxes, distance between arms |
+//! | [`breach`] | what a chunk or a pose violates, in words |
+//! | [`gripper`] | flips and squeeze |
+//! | [`follow`] | whether the robot goes where it is told, and measures what can be |
 //! | [`mode`] | [`mode::Mode`], [`mode::Event`] and the one transition function |
 //! | [`reason`] | [`reason::Reason`]: why the guard waits, and what to do about it |
 //! | [`kinematics`] | the only forward kinematics |
@@ -14,8 +19,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod breach;
 pub mod capsule;
 pub mod envelope;
+pub mod follow;
+pub mod gripper;
 pub mod kinematics;
 pub mod mode;
+mod reach;
 pub mod reason;
+pub mod stop;
+pub mod workspace;
