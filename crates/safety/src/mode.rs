@@ -9,6 +9,9 @@
 //!     │ reset
 //!     └────────── estopped, fault   (latched; reached from every mode)
 //! ```
+//!
+//! Parking is `running` too, with a reason of its own: out of armed, stopped, or a hold that no task
+//! has. It takes no chunks, and no loss of brain, expert, perception or lease concerns it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -136,6 +139,20 @@ pub enum Event {
     Estop,
     /// A fault that latches.
     Fault(Reason),
+    /// The robot does not follow its commands.
+    FollowingError,
+    /// The robot's measurements cannot be.
+    Implausible,
+    /// Too many chunks in a row contradict the ones before.
+    Disagreement,
+    /// The robot's own controller stopped it.
+    VendorStop,
+    /// The machine was asleep, or its clock stood still.
+    ClockGap,
+    /// An operator sends the robot home, with a new epoch; out of stopped with the expected pose.
+    ParkStarted,
+    /// The robot stands at its home pose.
+    ParkDone,
     /// An operator's reset of a latched mode.
     Reset,
 }
@@ -160,6 +177,11 @@ impl State {
         Self { mode, reason }
     }
 
+    /// Whether a chunk may be accepted: as its mode says, but not on the way home.
+    pub fn takes_chunks(self) -> bool {
+        self.mode.takes_chunks() && self.reason != Reason::Parking
+    }
+
     /// Whether a valid chunk may leave this hold without anything else.
     pub fn resumable(self) -> bool {
         self.mode == Mode::Hold
@@ -180,12 +202,18 @@ pub fn transition(state: State, event: Event) -> State {
     }
     match event {
         Event::Estop => State::to(Mode::Estopped, Reason::EmergencyStop),
+        Event::VendorStop => State::to(Mode::Estopped, Reason::VendorStop),
         Event::Fault(reason) => State::to(Mode::Fault, reason),
+        Event::ClockGap => State::to(Mode::Fault, Reason::ClockGap),
         _ => match state.mode {
             Mode::Disarmed | Mode::Stopped if event == Event::Rearm => {
                 State::to(Mode::Armed, Reason::Rearmed)
             }
+            Mode::Stopped if event == Event::ParkStarted => {
+                State::to(Mode::Running, Reason::Parking)
+            }
             Mode::Armed => from_armed(state, event),
+            Mode::Running if state.reason == Reason::Parking => from_parking(state, event),
             Mode::Running => from_running(state, event),
             Mode::Hold => from_hold(state, event),
             Mode::Stopping if event == Event::Standstill => State::to(Mode::Stopped, state.reason),
@@ -197,9 +225,20 @@ pub fn transition(state: State, event: Event) -> State {
 fn from_armed(state: State, event: Event) -> State {
     match event {
         Event::ChunkAccepted => State::to(Mode::Running, Reason::Playing),
+        Event::ParkStarted => State::to(Mode::Running, Reason::Parking),
         // Nothing moves yet: the robot's own failure still takes the right to move away.
-        Event::RobotError => State::to(Mode::Stopped, Reason::RobotError),
-        _ => state,
+        _ => robots_own(event).map_or(state, |reason| State::to(Mode::Stopped, reason)),
+    }
+}
+
+/// The way home needs the robot and the servo loop, nothing else.
+fn from_parking(state: State, event: Event) -> State {
+    match event {
+        Event::ParkDone => State::to(Mode::Hold, Reason::Parked),
+        // There is no task that a resume could go on with.
+        Event::Pause => State::to(Mode::Hold, Reason::LeaseReleased),
+        Event::ServoOverrun => State::to(Mode::Stopping, Reason::ServoOverrun),
+        _ => stopping(state, robots_own(event)),
     }
 }
 
@@ -210,51 +249,67 @@ fn from_running(state: State, event: Event) -> State {
         Event::LeaseLost => State::to(Mode::Hold, Reason::LeaseLost),
         Event::LeaseReleased => State::to(Mode::Hold, Reason::LeaseReleased),
         Event::Pause => State::to(Mode::Hold, Reason::Paused),
-        _ => loss(event).map_or(state, |reason| State::to(Mode::Stopping, reason)),
+        Event::Disagreement => State::to(Mode::Hold, Reason::Disagreement),
+        _ => stopping(state, loss(event)),
     }
 }
 
-/// A hold between tasks (lease released or lost, paused) is idle: the loss of a policy or of the
-/// cameras costs nothing there. A hold inside a task ends in a stop.
+/// A hold between tasks (lease released or lost, parked) or for a person (paused, disagreement) is
+/// idle: the loss of a policy or of the cameras costs nothing there. A hold inside a task ends in a
+/// stop.
 fn from_hold(state: State, event: Event) -> State {
     let inside_task = state.resumable();
+    let for_a_person = matches!(state.reason, Reason::Paused | Reason::Disagreement);
+    let between_tasks = matches!(
+        state.reason,
+        Reason::LeaseReleased | Reason::LeaseLost | Reason::Parked
+    );
     match event {
         Event::ChunkAccepted if inside_task => State::to(Mode::Running, Reason::Playing),
         Event::LeaseReleased => State::to(Mode::Hold, Reason::LeaseReleased),
-        Event::LeaseGranted
-            if matches!(state.reason, Reason::LeaseReleased | Reason::LeaseLost) =>
-        {
-            State::to(Mode::Hold, Reason::Thinking)
-        }
-        // A person's pause is left by that person's resume, or with its task.
-        Event::LeaseLost if !matches!(state.reason, Reason::LeaseReleased | Reason::Paused) => {
-            State::to(Mode::Hold, Reason::LeaseLost)
-        }
+        Event::LeaseGranted if between_tasks => State::to(Mode::Hold, Reason::Thinking),
+        Event::ParkStarted if between_tasks => State::to(Mode::Running, Reason::Parking),
+        // What waits for a person is left by that person's resume, or with its task.
+        Event::LeaseLost if inside_task => State::to(Mode::Hold, Reason::LeaseLost),
         Event::Pause if inside_task => State::to(Mode::Hold, Reason::Paused),
-        Event::Resume if state.reason == Reason::Paused => State::to(Mode::Hold, Reason::Thinking),
+        Event::Resume if for_a_person => State::to(Mode::Hold, Reason::Thinking),
+        Event::Disagreement if inside_task => State::to(Mode::Hold, Reason::Disagreement),
         Event::Unfit if inside_task => State::to(Mode::Hold, Reason::PerceptionUnfit),
         Event::UnfitTimedOut if state.reason == Reason::PerceptionUnfit => {
             State::to(Mode::Stopping, Reason::PerceptionLost)
         }
         Event::FirstCommandJump if inside_task => State::to(Mode::Hold, Reason::FirstCommandJump),
         Event::ThinkTimedOut if inside_task => State::to(Mode::Stopping, Reason::ThinkTimeout),
-        Event::RobotError => State::to(Mode::Stopping, Reason::RobotError),
-        Event::ServoOverrun | Event::BrainDied | Event::ExpertDied if inside_task => {
-            loss(event).map_or(state, |reason| State::to(Mode::Stopping, reason))
-        }
-        _ => state,
+        Event::ServoOverrun => stopping(state, inside_task.then_some(Reason::ServoOverrun)),
+        Event::BrainDied => stopping(state, inside_task.then_some(Reason::BrainLost)),
+        Event::ExpertDied => stopping(state, inside_task.then_some(Reason::ExpertLost)),
+        _ => stopping(state, robots_own(event)),
     }
 }
 
-/// The reason of a loss that stops motion at once, if the event is one.
+/// Stops for a reason, if there is one.
+fn stopping(state: State, reason: Option<Reason>) -> State {
+    reason.map_or(state, |reason| State::to(Mode::Stopping, reason))
+}
+
+/// The reason of a loss that stops a task's motion at once, if the event is one.
 fn loss(event: Event) -> Option<Reason> {
     match event {
         Event::BufferEmpty => Some(Reason::BufferEmpty),
         Event::ActionTooOld => Some(Reason::ActionTooOld),
         Event::BrainDied => Some(Reason::BrainLost),
         Event::ExpertDied => Some(Reason::ExpertLost),
-        Event::RobotError => Some(Reason::RobotError),
         Event::ServoOverrun => Some(Reason::ServoOverrun),
+        _ => robots_own(event),
+    }
+}
+
+/// The reason of a failure of the robot itself, which concerns every mode that may move.
+fn robots_own(event: Event) -> Option<Reason> {
+    match event {
+        Event::RobotError => Some(Reason::RobotError),
+        Event::FollowingError => Some(Reason::FollowingError),
+        Event::Implausible => Some(Reason::Implausible),
         _ => None,
     }
 }

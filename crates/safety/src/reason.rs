@@ -44,12 +44,26 @@ pub enum Reason {
     RobotError,
     /// The servo loop missed its schedule too often.
     ServoOverrun,
+    /// The robot does not go where it is told (E11).
+    FollowingError,
+    /// The robot's measurements are not what a robot can do (F41).
+    Implausible,
+    /// Chunk after chunk contradicts the one before (F33).
+    Disagreement,
+    /// The robot's own controller stopped it (F43).
+    VendorStop,
+    /// The machine was asleep, or its clock stood still (F23).
+    ClockGap,
+    /// The robot is going to its home pose.
+    Parking,
+    /// The robot is at its home pose, and no task holds the cell.
+    Parked,
     /// An operator reset a latched mode.
     Reset,
 }
 
 /// Every reason with its name in lower case, what it means, and what to do about it.
-const TABLE: [(Reason, &str, &str, &str); 20] = [
+const TABLE: [(Reason, &str, &str, &str); 27] = [
     (
         Reason::Started,
         "started",
@@ -163,6 +177,48 @@ const TABLE: [(Reason, &str, &str, &str); 20] = [
         "servo_overrun",
         "the servo loop was late too often",
         "take load off this machine, then rearm",
+    ),
+    (
+        Reason::FollowingError,
+        "following_error",
+        "the robot does not go where it is told",
+        "see whether it is blocked, overloaded or was touched, then rearm",
+    ),
+    (
+        Reason::Implausible,
+        "implausible",
+        "the robot's measured positions are not what it can do",
+        "check encoders and cables, then rearm",
+    ),
+    (
+        Reason::Disagreement,
+        "disagreement",
+        "each decision contradicts the one before",
+        "look at the scene and the checkpoint, then resume the task or cancel it",
+    ),
+    (
+        Reason::VendorStop,
+        "vendor_stop",
+        "the robot's own controller stopped it",
+        "clear its stop at the robot, then reset with your name and the reason, then rearm",
+    ),
+    (
+        Reason::ClockGap,
+        "clock_gap",
+        "the machine was asleep, or its clock stood still",
+        "switch suspend off, look at the cell, then reset with your name and the reason",
+    ),
+    (
+        Reason::Parking,
+        "parking",
+        "the robot goes to its home pose",
+        "nothing; a pause or an emergency stop ends it",
+    ),
+    (
+        Reason::Parked,
+        "parked",
+        "the robot is at its home pose, and no task holds the cell",
+        "submit a task",
     ),
     (
         Reason::Reset,

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const EVENTS: [Event; 22] = [
+const EVENTS: [Event; 29] = [
     Event::Rearm,
     Event::ChunkAccepted,
     Event::PlannedGap,
@@ -24,6 +24,13 @@ const EVENTS: [Event; 22] = [
     Event::ServoOverrun,
     Event::Estop,
     Event::Fault(Reason::BadChunks),
+    Event::FollowingError,
+    Event::Implausible,
+    Event::Disagreement,
+    Event::VendorStop,
+    Event::ClockGap,
+    Event::ParkStarted,
+    Event::ParkDone,
     Event::Reset,
 ];
 
@@ -50,6 +57,13 @@ fn mode_names_read_back() {
     assert!("walking".parse::<Mode>().is_err());
 }
 
+/// Whether the robot may be sent home.
+fn parks(state: State) -> bool {
+    let between_tasks = [Reason::LeaseReleased, Reason::LeaseLost, Reason::Parked];
+    matches!(state.mode, Mode::Armed | Mode::Stopped)
+        || state.mode == Mode::Hold && between_tasks.contains(&state.reason)
+}
+
 #[test]
 fn motion_begins_only_out_of_armed_or_a_resumable_hold() {
     for mode in Mode::ALL {
@@ -58,8 +72,12 @@ fn motion_begins_only_out_of_armed_or_a_resumable_hold() {
             for event in EVENTS {
                 let next = transition(state, event);
                 if next.mode == Mode::Running && mode != Mode::Running {
-                    assert_eq!(event, Event::ChunkAccepted);
-                    assert!(mode == Mode::Armed || state.resumable());
+                    let begins = match event {
+                        Event::ChunkAccepted => mode == Mode::Armed || state.resumable(),
+                        Event::ParkStarted => parks(state),
+                        _ => false,
+                    };
+                    assert!(begins, "{state:?} {event:?}");
                 }
             }
         }
@@ -102,6 +120,8 @@ fn estop_and_fault_latch_from_every_mode() {
             transition(state, Event::Fault(Reason::BadChunks)).mode,
             Mode::Fault
         );
+        assert_eq!(transition(state, Event::VendorStop).mode, Mode::Estopped);
+        assert_eq!(transition(state, Event::ClockGap).mode, Mode::Fault);
     }
 }
 
@@ -122,6 +142,15 @@ fn each_loss_while_running_has_its_row() {
         (Event::BrainDied, Mode::Stopping, Reason::BrainLost),
         (Event::ExpertDied, Mode::Stopping, Reason::ExpertLost),
         (Event::RobotError, Mode::Stopping, Reason::RobotError),
+        (
+            Event::FollowingError,
+            Mode::Stopping,
+            Reason::FollowingError,
+        ),
+        (Event::Implausible, Mode::Stopping, Reason::Implausible),
+        (Event::Disagreement, Mode::Hold, Reason::Disagreement),
+        (Event::VendorStop, Mode::Estopped, Reason::VendorStop),
+        (Event::ClockGap, Mode::Fault, Reason::ClockGap),
         (Event::ServoOverrun, Mode::Stopping, Reason::ServoOverrun),
     ];
     for (event, mode, reason) in rows {
@@ -233,6 +262,140 @@ fn an_idle_hold_survives_the_death_of_a_policy() {
     assert_eq!(transition(idle, Event::RobotError).mode, Mode::Stopping);
 }
 
+fn state(mode: Mode, reason: Reason) -> State {
+    State { mode, reason }
+}
+
+#[test]
+fn the_robots_own_failures_stop_every_mode_that_may_move() {
+    let rows = [
+        (Event::RobotError, Reason::RobotError),
+        (Event::FollowingError, Reason::FollowingError),
+        (Event::Implausible, Reason::Implausible),
+    ];
+    for (event, reason) in rows {
+        for (from, to) in [
+            (state(Mode::Armed, Reason::Rearmed), Mode::Stopped),
+            (state(Mode::Running, Reason::Playing), Mode::Stopping),
+            (state(Mode::Running, Reason::Parking), Mode::Stopping),
+            (state(Mode::Hold, Reason::Thinking), Mode::Stopping),
+            (state(Mode::Hold, Reason::LeaseReleased), Mode::Stopping),
+            (state(Mode::Hold, Reason::Paused), Mode::Stopping),
+        ] {
+            assert_eq!(transition(from, event), state(to, reason));
+        }
+        let stopped = state(Mode::Stopped, Reason::BrainLost);
+        assert_eq!(transition(stopped, event), stopped);
+        assert_eq!(transition(State::START, event), State::START);
+    }
+}
+
+#[test]
+fn each_loss_in_a_hold_inside_a_task_has_its_row() {
+    let thinking = state(Mode::Hold, Reason::Thinking);
+    let rows = [
+        (Event::ServoOverrun, Mode::Stopping, Reason::ServoOverrun),
+        (Event::BrainDied, Mode::Stopping, Reason::BrainLost),
+        (Event::ExpertDied, Mode::Stopping, Reason::ExpertLost),
+        (Event::ThinkTimedOut, Mode::Stopping, Reason::ThinkTimeout),
+        (Event::LeaseLost, Mode::Hold, Reason::LeaseLost),
+        (Event::LeaseReleased, Mode::Hold, Reason::LeaseReleased),
+        (Event::Pause, Mode::Hold, Reason::Paused),
+        (Event::Disagreement, Mode::Hold, Reason::Disagreement),
+        (Event::Unfit, Mode::Hold, Reason::PerceptionUnfit),
+        (
+            Event::FirstCommandJump,
+            Mode::Hold,
+            Reason::FirstCommandJump,
+        ),
+    ];
+    for (event, mode, reason) in rows {
+        assert_eq!(transition(thinking, event), state(mode, reason));
+    }
+    for event in [
+        Event::UnfitTimedOut,
+        Event::BufferEmpty,
+        Event::ParkStarted,
+        Event::Resume,
+    ] {
+        assert_eq!(transition(thinking, event), thinking);
+    }
+}
+
+#[test]
+fn chunks_that_disagree_wait_for_a_person() {
+    let running = state(Mode::Running, Reason::Playing);
+    let waiting = after(running, &[Event::Disagreement]);
+    assert!(!waiting.resumable());
+    for event in [
+        Event::ChunkAccepted,
+        Event::LeaseLost,
+        Event::ExpertDied,
+        Event::ParkStarted,
+    ] {
+        assert_eq!(transition(waiting, event), waiting);
+    }
+    assert_eq!(
+        after(waiting, &[Event::Resume, Event::ChunkAccepted]),
+        running
+    );
+    let released = after(waiting, &[Event::LeaseReleased]);
+    assert_eq!(released, state(Mode::Hold, Reason::LeaseReleased));
+}
+
+#[test]
+fn parking_goes_home_and_waits_for_a_task() {
+    let parking = state(Mode::Running, Reason::Parking);
+    for from in [
+        state(Mode::Armed, Reason::Rearmed),
+        state(Mode::Stopped, Reason::BrainLost),
+        state(Mode::Hold, Reason::LeaseReleased),
+        state(Mode::Hold, Reason::LeaseLost),
+        state(Mode::Hold, Reason::Parked),
+    ] {
+        assert_eq!(transition(from, Event::ParkStarted), parking);
+    }
+    let parked = transition(parking, Event::ParkDone);
+    assert_eq!(parked, state(Mode::Hold, Reason::Parked));
+    assert_eq!(
+        after(parked, &[Event::LeaseGranted]),
+        state(Mode::Hold, Reason::Thinking)
+    );
+    assert_eq!(transition(parked, Event::LeaseLost), parked);
+}
+
+/// Only what concerns robot and servo loop, and a person's wish, ends the way home.
+#[test]
+fn no_policy_camera_or_lease_disturbs_parking() {
+    let parking = state(Mode::Running, Reason::Parking);
+    for event in EVENTS {
+        let expected = match event {
+            Event::ParkDone => state(Mode::Hold, Reason::Parked),
+            Event::Pause => state(Mode::Hold, Reason::LeaseReleased),
+            Event::ServoOverrun => state(Mode::Stopping, Reason::ServoOverrun),
+            Event::RobotError => state(Mode::Stopping, Reason::RobotError),
+            Event::FollowingError => state(Mode::Stopping, Reason::FollowingError),
+            Event::Implausible => state(Mode::Stopping, Reason::Implausible),
+            Event::Estop => state(Mode::Estopped, Reason::EmergencyStop),
+            Event::VendorStop => state(Mode::Estopped, Reason::VendorStop),
+            Event::Fault(reason) => state(Mode::Fault, reason),
+            Event::ClockGap => state(Mode::Fault, Reason::ClockGap),
+            _ => parking,
+        };
+        assert_eq!(transition(parking, event), expected, "{event:?}");
+    }
+}
+
+#[test]
+fn chunks_are_taken_in_three_modes_but_not_on_the_way_home() {
+    for mode in Mode::ALL {
+        let takes = matches!(mode, Mode::Armed | Mode::Running | Mode::Hold);
+        assert_eq!(mode.takes_chunks(), takes);
+        assert_eq!(state(mode, Reason::Playing).takes_chunks(), takes);
+        assert!(!state(mode, Reason::Parking).takes_chunks());
+    }
+}
+
 proptest! {
     #[test]
     fn no_sequence_without_rearm_moves_a_disarmed_guard(
@@ -243,12 +406,14 @@ proptest! {
     }
 
     #[test]
-    fn running_always_means_playing(
+    fn running_always_means_playing_or_parking(
         events in prop::collection::vec(prop::sample::select(EVENTS.to_vec()), 0..40),
     ) {
         let end = after(State::START, &events);
-        prop_assert!(end.mode != Mode::Running || end.reason == Reason::Playing);
-        prop_assert_eq!(end.mode == Mode::Fault, end.reason == Reason::BadChunks);
+        let reasons = [Reason::Playing, Reason::Parking];
+        prop_assert_eq!(end.mode == Mode::Running, reasons.contains(&end.reason));
+        let faults = [Reason::BadChunks, Reason::ClockGap];
+        prop_assert_eq!(end.mode == Mode::Fault, faults.contains(&end.reason));
     }
 
     #[test]
