@@ -8,15 +8,20 @@
 //! | [`buffer`] | [`buffer::ChunkBuffer`]: accepted targets by absolute tick |
 //! | [`planner`] | when to ask for the next decision, and where its chunk begins |
 //! | [`interpolate`] | from policy ticks to servo ticks |
+//! | [`guidance`] | real-time chunking: weights and target |
+//! | [`overlap`] | ensemble and blend |
 //! | [`noise`] | the noise of a decision, a function of seed and observation |
 
 #![forbid(unsafe_code)]
 
 pub mod buffer;
+pub mod guidance;
 pub mod interpolate;
 pub mod noise;
+pub mod overlap;
 pub mod planner;
 pub mod policy;
+mod real;
 
 #[cfg(test)]
 mod testing;
