@@ -10,6 +10,7 @@
 //! | [`interpolate`] | from policy ticks to servo ticks |
 //! | [`guidance`] | real-time chunking: weights and target |
 //! | [`overlap`] | ensemble and blend |
+//! | [`prefix`] | accepted targets as a policy's normalised rows, and back |
 //! | [`noise`] | the noise of a decision, a function of seed and observation |
 
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ pub mod noise;
 pub mod overlap;
 pub mod planner;
 pub mod policy;
+pub mod prefix;
 mod real;
 
 #[cfg(test)]
