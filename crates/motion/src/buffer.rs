@@ -3,15 +3,28 @@
 //! Every row carries its tick, so late, lost, duplicated and reordered chunks cannot make the tick
 //! number go back: rows are taken in ascending order of tick and never twice. The buffer only
 //! replaces what lies ahead, from `max(now + 1, k0 + prefix)` on (reference A.8).
-
-use std::collections::VecDeque;
+//!
+//! A chunk that was conditioned on a prefix and comes after it is over was made for another past:
+//! where it meets what is played ([`Seam`](seam::Seam)) decides whether it is taken.
+//!
+//! All memory is taken at construction: the servo thread neither allocates nor frees here.
 
 use vlad_wire::id::{ChunkId, Tick};
 use vlad_wire::msg::think::{Chunk, Strategy};
-use vlad_wire::robot_type::SlotMap;
+use vlad_wire::robot_type::{HORIZON_MAX, SlotMap};
 
-/// One accepted action.
-#[derive(Debug, Clone, PartialEq)]
+use seam::Seam;
+
+pub mod seam;
+
+/// Rows of the ring: twice the longest chunk, so that the rows of a tick and of the tick a chunk
+/// later never share a place.
+const ROWS: usize = 2 * HORIZON_MAX;
+/// A late chunk whose jump is more than so many of its own large steps is dropped (reference A.8).
+const JUMP_RATIO_MAX: f64 = 2.0;
+
+/// One accepted action, but for its targets.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Action {
     /// The tick that it is for.
     pub tick: Tick,
@@ -25,216 +38,261 @@ pub struct Action {
     pub rate: f64,
     /// Earliest capture behind it.
     pub captured_at_ns: u64,
+}
+
+/// One accepted action with its targets.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Row<'a> {
+    /// What it is for and where it came from.
+    pub action: Action,
     /// Absolute targets by degree of freedom.
-    pub target: Vec<f64>,
+    pub target: &'a [f64],
 }
 
 /// What became of an insertion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Inserted {
     /// So many rows lie ahead now.
     Accepted(usize),
-    /// Every row of the chunk is for a tick that is over.
+    /// It came after its prefix was over, and meets what is played all the same.
+    Overrun {
+        /// So many rows lie ahead now.
+        rows: usize,
+        /// Jump at the switch over the chunk's own large step.
+        ratio: f64,
+    },
+    /// It came after its prefix was over, and would jump: nothing was changed. Holds the jump over
+    /// the chunk's own large step.
+    Dropped(f64),
+    /// Every row of the chunk is for a tick that is over, or beyond a hole.
     Superseded,
 }
 
 /// Accepted actions, ascending by tick without gaps.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ChunkBuffer {
-    actions: VecDeque<Action>,
-    last: Option<(Strategy, f64)>,
-    last_chunk: Option<ChunkId>,
+    n_dofs: usize,
+    /// By tick, modulo [`ROWS`].
+    actions: Vec<Option<Action>>,
+    /// Targets of `actions`, `n_dofs` each.
+    targets: Vec<f64>,
+    /// The first tick that is held, and the one after the last.
+    front: Tick,
+    end: Tick,
+    /// What was taken last: where a chunk that comes to an empty buffer begins from.
+    played: Option<Tick>,
+    played_target: Vec<f64>,
+    late_rule: bool,
+    last: Option<(ChunkId, Strategy, f64)>,
 }
 
 impl ChunkBuffer {
+    /// Takes all memory that it will ever need, for targets of `n_dofs` degrees of freedom.
+    ///
+    /// Without `late_rule` a chunk that comes after its prefix is over is taken as any other:
+    /// benches compare strategies so.
+    pub fn new(n_dofs: usize, late_rule: bool) -> Self {
+        Self {
+            n_dofs,
+            actions: vec![None; ROWS],
+            targets: vec![0.0; ROWS * n_dofs],
+            front: 0,
+            end: 0,
+            played: None,
+            played_target: vec![0.0; n_dofs],
+            late_rule,
+            last: None,
+        }
+    }
+
     /// Takes the rows of `chunk` that lie ahead of tick `now`; row 0 is for tick `first`.
     ///
     /// Rows before `max(now + 1, first + prefix_len)` stay as they were accepted; what was accepted
     /// from there on is replaced. A hole before the first new row cannot be: then the chunk is for
     /// ticks that nobody has planned up to, and only its rows from the end of the buffer on fit.
+    /// Rows more than the longest chunk ahead are left out.
     pub fn insert(&mut self, chunk: &Chunk, first: Tick, now: Tick, slots: &SlotMap) -> Inserted {
         let ahead = now.saturating_add(1);
         let prefix_end = first.saturating_add(Tick::from(chunk.head.prefix_len));
-        let buffered_end = self
-            .actions
-            .back()
-            .map_or(ahead, |last| last.tick.saturating_add(1));
+        let buffered_end = self.end_after(ahead);
         // Without accepted rows there is no prefix to keep: then the chunk's own rows are used.
         let from = ahead.max(prefix_end.min(buffered_end)).max(first);
-        let end = first.saturating_add(Tick::from(chunk.head.horizon));
+        let longest = Tick::try_from(HORIZON_MAX).unwrap_or(Tick::MAX);
+        let end = first
+            .saturating_add(Tick::from(chunk.head.horizon))
+            .min(now.saturating_add(longest).saturating_add(1));
         if end <= from || buffered_end < from {
             return Inserted::Superseded;
         }
-        while self
-            .actions
-            .back()
-            .is_some_and(|action| from <= action.tick)
+        let late = 0 < chunk.head.prefix_len && prefix_end < from;
+        let ratio = late
+            .then(|| self.seam(chunk, (first, from), slots).ratio())
+            .filter(|_| self.late_rule);
+        if let Some(ratio) = ratio
+            && JUMP_RATIO_MAX < ratio
         {
-            self.actions.pop_back();
+            return Inserted::Dropped(ratio);
         }
+        self.forget_before(ahead);
+        if self.front == self.end {
+            (self.front, self.end) = (from, from);
+        }
+        self.end = from;
         for tick in from..end {
-            let index = usize::try_from(tick.saturating_sub(first)).unwrap_or(usize::MAX);
-            let Some(row) = chunk.row(index) else { break };
-            self.actions.push_back(Action {
-                tick,
-                chunk: chunk.head.id,
-                index: u16::try_from(index).unwrap_or(u16::MAX),
-                strategy: chunk.head.strategy,
-                rate: chunk.head.rate,
-                captured_at_ns: chunk.head.captured_at_ns,
-                target: slots.to_dofs(row).collect(),
-            });
+            if !self.put(chunk, (first, tick), slots) {
+                break;
+            }
+            self.end = tick.saturating_add(1);
         }
-        self.last = Some((chunk.head.strategy, chunk.head.rate));
-        self.last_chunk = Some(chunk.head.id);
-        Inserted::Accepted(self.actions.len())
+        self.last = Some((chunk.head.id, chunk.head.strategy, chunk.head.rate));
+        let rows = self.len();
+        match ratio {
+            Some(ratio) => Inserted::Overrun { rows, ratio },
+            None => Inserted::Accepted(rows),
+        }
     }
 
-    /// Takes the action for `tick`; older ones are dropped.
-    pub fn take(&mut self, tick: Tick) -> Option<Action> {
-        while self
-            .actions
-            .front()
-            .is_some_and(|action| action.tick < tick)
-        {
-            self.actions.pop_front();
+    /// Takes the action for `tick` and copies its targets; older ones are dropped.
+    pub fn take(&mut self, tick: Tick, target: &mut [f64]) -> Option<Action> {
+        self.forget_before(tick);
+        let row = self.peek(tick)?;
+        let action = row.action;
+        for (place, value) in target.iter_mut().zip(row.target) {
+            *place = *value;
         }
-        match self.actions.front() {
-            Some(action) if action.tick == tick => self.actions.pop_front(),
-            _ => None,
+        let place = self.place(tick)?;
+        let taken = self.targets.get(place..place.saturating_add(self.n_dofs));
+        if let Some(taken) = taken {
+            self.played_target.copy_from_slice(taken);
+            self.played = Some(tick);
         }
+        self.forget_before(tick.saturating_add(1));
+        Some(action)
+    }
+
+    /// The accepted action for `tick`: interpolation looks ahead with it.
+    pub fn peek(&self, tick: Tick) -> Option<Row<'_>> {
+        if tick < self.front || self.end <= tick {
+            return None;
+        }
+        let action = (*self.actions.get(index(tick))?)?;
+        let place = self.place(tick)?;
+        let target = self.targets.get(place..place.checked_add(self.n_dofs)?)?;
+        Some(Row { action, target })
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.actions.clear();
+        (self.front, self.end) = (0, 0);
+        self.played = None;
         self.last = None;
-        self.last_chunk = None;
     }
 
     /// Whether no action is left.
     pub fn is_empty(&self) -> bool {
-        self.actions.is_empty()
+        self.front == self.end
+    }
+
+    /// Actions that are left.
+    pub fn len(&self) -> usize {
+        usize::try_from(self.end.saturating_sub(self.front)).unwrap_or(0)
     }
 
     /// The accepted future, ascending by tick.
-    pub fn ahead(&self) -> impl Iterator<Item = &Action> {
-        self.actions.iter()
+    pub fn ahead(&self) -> impl Iterator<Item = Row<'_>> {
+        (self.front..self.end).filter_map(|tick| self.peek(tick))
     }
 
     /// Whether a gap after the last accepted chunk is part of its strategy.
     pub fn plans_gap(&self) -> bool {
         self.last
-            .is_some_and(|(strategy, rate)| strategy.plans_gaps(rate))
+            .is_some_and(|(_, strategy, rate)| strategy.plans_gaps(rate))
     }
 
     /// The chunk and strategy that were accepted last.
     pub fn newest(&self) -> Option<(ChunkId, Strategy)> {
-        self.last_chunk.zip(self.last.map(|(strategy, _)| strategy))
+        self.last.map(|(chunk, strategy, _)| (chunk, strategy))
     }
+
+    /// The first tick that nothing is accepted for, from `ahead` on: rows that nobody took in time
+    /// are over.
+    fn end_after(&self, ahead: Tick) -> Tick {
+        if self.is_empty() {
+            ahead
+        } else {
+            self.end.max(ahead)
+        }
+    }
+
+    fn place(&self, tick: Tick) -> Option<usize> {
+        index(tick).checked_mul(self.n_dofs)
+    }
+
+    fn forget_before(&mut self, tick: Tick) {
+        self.front = self.front.max(tick).min(self.end);
+    }
+
+    /// Writes one row; says whether the chunk has it.
+    fn put(&mut self, chunk: &Chunk, (first, tick): (Tick, Tick), slots: &SlotMap) -> bool {
+        let row = usize::try_from(tick.saturating_sub(first)).unwrap_or(usize::MAX);
+        let (Some(numbers), Some(place)) = (chunk.row(row), self.place(tick)) else {
+            return false;
+        };
+        let places = place..place.saturating_add(self.n_dofs);
+        let (Some(target), Some(action)) = (
+            self.targets.get_mut(places),
+            self.actions.get_mut(index(tick)),
+        ) else {
+            return false;
+        };
+        for (target, value) in target.iter_mut().zip(slots.to_dofs(numbers)) {
+            *target = value;
+        }
+        *action = Some(Action {
+            tick,
+            chunk: chunk.head.id,
+            index: u16::try_from(row).unwrap_or(u16::MAX),
+            strategy: chunk.head.strategy,
+            rate: chunk.head.rate,
+            captured_at_ns: chunk.head.captured_at_ns,
+        });
+        true
+    }
+
+    /// How the chunk's row for tick `from` meets what was to be played then; after the end of the
+    /// buffer, what was to be played before.
+    fn seam(&self, chunk: &Chunk, (first, from): (Tick, Tick), slots: &SlotMap) -> Seam {
+        let row = |tick: Tick| {
+            let at = usize::try_from(tick.saturating_sub(first)).ok()?;
+            chunk.row(at)
+        };
+        let played = self
+            .played
+            .map(|tick| (tick, self.played_target.as_slice()));
+        let before = from.saturating_sub(1);
+        let old = self.peek(from).map(|row| row.target);
+        let last = self
+            .peek(before)
+            .map(|row| row.target)
+            .or_else(|| played.and_then(|(tick, target)| (tick == before).then_some(target)));
+        let jump = row(from).map_or(0.0, |new| {
+            let old = old.or(last);
+            old.map_or(0.0, |old| {
+                seam::distance(old.iter().copied(), slots.to_dofs(new))
+            })
+        });
+        Seam {
+            jump,
+            step: seam::large_step(chunk, slots),
+        }
+    }
+}
+
+/// The place of a tick in the ring.
+fn index(tick: Tick) -> usize {
+    let rows = Tick::try_from(ROWS).unwrap_or(Tick::MAX);
+    usize::try_from(tick.rem_euclid(rows)).unwrap_or(0)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use vlad_wire::msg::think::Strategy;
-
-    use crate::testing::chunk;
-
-    fn slots() -> SlotMap {
-        SlotMap::new(2, vec![0, 1]).unwrap()
-    }
-
-    #[test]
-    fn rows_come_at_their_ticks() {
-        let mut buffer = ChunkBuffer::default();
-        assert_eq!(
-            buffer.insert(&chunk(1, 3, 0), 10, 9, &slots()),
-            Inserted::Accepted(3)
-        );
-        assert!(buffer.take(9).is_none());
-        for tick in 10..13 {
-            let action = buffer.take(tick).unwrap();
-            assert_eq!((action.tick, i64::from(action.index)), (tick, tick - 10));
-        }
-        assert!(buffer.take(13).is_none() && buffer.is_empty());
-    }
-
-    #[test]
-    fn a_later_chunk_replaces_only_what_lies_ahead() {
-        let mut buffer = ChunkBuffer::default();
-        buffer.insert(&chunk(1, 10, 0), 0, -1, &slots());
-        buffer.take(3);
-        buffer.insert(&chunk(2, 10, 0), 2, 3, &slots());
-        let ahead: Vec<_> = buffer
-            .ahead()
-            .map(|a| (a.tick, a.chunk.request, a.index))
-            .collect();
-        assert_eq!(ahead.first(), Some(&(4, 2, 2)));
-        assert_eq!(ahead.last(), Some(&(11, 2, 9)));
-    }
-
-    #[test]
-    fn the_prefix_keeps_what_was_accepted() {
-        let mut buffer = ChunkBuffer::default();
-        buffer.insert(&chunk(1, 10, 0), 0, -1, &slots());
-        buffer.insert(&chunk(2, 10, 4), 0, -1, &slots());
-        let owners: Vec<_> = buffer.ahead().map(|a| a.chunk.request).collect();
-        assert_eq!(owners, [1, 1, 1, 1, 2, 2, 2, 2, 2, 2]);
-    }
-
-    #[test]
-    fn a_chunk_of_the_past_or_beyond_a_hole_is_superseded() {
-        let mut buffer = ChunkBuffer::default();
-        assert_eq!(
-            buffer.insert(&chunk(1, 5, 0), 0, 10, &slots()),
-            Inserted::Superseded
-        );
-        assert_eq!(
-            buffer.insert(&chunk(1, 5, 0), 20, 10, &slots()),
-            Inserted::Superseded
-        );
-        assert!(buffer.is_empty());
-    }
-
-    #[test]
-    fn the_last_chunk_says_whether_a_gap_was_planned() {
-        let mut buffer = ChunkBuffer::default();
-        assert!(!buffer.plans_gap());
-        buffer.insert(&chunk(1, 5, 0), 0, -1, &slots());
-        assert!(!buffer.plans_gap());
-        let mut sync = chunk(2, 5, 0);
-        sync.head.strategy = Strategy::Sync;
-        buffer.insert(&sync, 0, -1, &slots());
-        assert!(buffer.plans_gap());
-        buffer.clear();
-        assert!(buffer.newest().is_none() && !buffer.plans_gap());
-    }
-
-    proptest! {
-        /// Reference A.8, property 1: no order, loss or repetition of chunks turns ticks back.
-        #[test]
-        fn ticks_never_go_back(
-            arrivals in prop::collection::vec((-5_i64..60, 1_u16..20, 0_u16..6, 0_usize..4), 1..40),
-        ) {
-            let mut buffer = ChunkBuffer::default();
-            let (mut now, mut last) = (0, Tick::MIN);
-            for (request, (first, horizon, prefix, idle)) in (0..).zip(arrivals) {
-                buffer.insert(&chunk(request, horizon, prefix), first, now, &slots());
-                let ticks: Vec<_> = buffer.ahead().map(|a| a.tick).collect();
-                prop_assert!(ticks.windows(2).all(|pair| pair[0] + 1 == pair[1]));
-                prop_assert!(ticks.first().is_none_or(|tick| now < *tick));
-                for _ in 0..idle {
-                    now += 1;
-                    if let Some(action) = buffer.take(now) {
-                        prop_assert!(last < action.tick);
-                        prop_assert_eq!(action.tick, now);
-                        last = action.tick;
-                    }
-                }
-            }
-        }
-    }
-}
+mod tests;
