@@ -8,6 +8,7 @@
 //! | [`buffer`] | [`buffer::ChunkBuffer`]: accepted targets by absolute tick |
 //! | [`planner`] | when to ask for the next decision, and where its chunk begins |
 //! | [`interpolate`] | from policy ticks to servo ticks |
+//! | [`gate`] | which strategy the measured delay allows |
 //! | [`guidance`] | real-time chunking: weights and target |
 //! | [`overlap`] | ensemble and blend |
 //! | [`prefix`] | accepted targets as a policy's normalised rows, and back |
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod buffer;
+pub mod gate;
 pub mod guidance;
 pub mod interpolate;
 pub mod noise;
