@@ -193,8 +193,8 @@ impl Body {
     };
 
     fn add(&mut self, capsule: &Capsule, world_from_link: &Pose) {
-        let slots = self.segments.iter_mut().zip(&mut self.radii_m);
-        if let Some((segment, radius_m)) = slots.skip(self.count).next() {
+        let mut slots = self.segments.iter_mut().zip(&mut self.radii_m);
+        if let Some((segment, radius_m)) = slots.nth(self.count) {
             (*segment, *radius_m) = (capsule.segment(world_from_link), capsule.radius_m);
             self.count += 1;
         }
@@ -279,9 +279,13 @@ impl Workspace {
     /// Checks one row of a chunk: the pose, no worse than `before`, and the tools' speed.
     pub(crate) fn judge(&self, before: &[f64], row: &[f64], tick_s: f64) -> Result<(), Breach> {
         for (arm, part) in self.arms.iter().enumerate() {
-            let ratio = part.tool_speed(before, row, tick_s) / self.tool_speed_max_m_s;
-            if 1.0 + ROUNDING < ratio {
-                return Err(Breach::ToolSpeed { arm, ratio });
+            let speed_m_s = part.tool_speed(before, row, tick_s);
+            let slow_enough = speed_m_s <= self.tool_speed_max_m_s * (1.0 + ROUNDING);
+            if !slow_enough {
+                return Err(Breach::ToolSpeed {
+                    arm,
+                    ratio: speed_m_s / self.tool_speed_max_m_s,
+                });
             }
         }
         self.compare(row, &self.clearance(before))

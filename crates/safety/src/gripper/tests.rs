@@ -109,7 +109,7 @@ proptest! {
                 flips.push(tick);
                 opening = !opening;
             }
-            if 0.0 < ahead || ahead < -0.01 {
+            if !(-0.01..=0.0).contains(&ahead) {
                 extreme = position;
             }
         }

@@ -166,7 +166,7 @@ proptest! {
             let bend = (to.velocity - from.velocity).abs();
             prop_assert!(bend <= limits.acceleration_max * part_s * (1.0 + 1e-6) + 1e-9);
             // Trapezoids of the velocity, whose error is the jerk's.
-            let mean = (from.velocity + to.velocity) / 2.0 * part_s;
+            let mean = f64::midpoint(from.velocity, to.velocity) * part_s;
             let moved = to.position - from.position;
             prop_assert!((moved - mean).abs() <= limits.jerk_max * part_s.powi(3) / 6.0 + 1e-12);
         }

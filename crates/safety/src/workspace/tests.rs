@@ -236,6 +236,22 @@ fn tool_speed_is_the_fastest_arms() {
     );
 }
 
+#[test]
+fn a_tool_speed_that_is_no_number_allows_none() {
+    let with = |tool_speed_max_m_s| Workspace {
+        tool_speed_max_m_s,
+        ..two_arms()
+    };
+    let moved = [0.0, 0.0, 0.1, 0.0, 0.0, 0.0];
+    assert_eq!(with(0.0).judge(&STRETCHED, &STRETCHED, 1.0), Ok(()));
+    for maximum in [0.0, f64::NAN] {
+        let verdict = with(maximum).judge(&STRETCHED, &moved, 1.0);
+        assert!(matches!(verdict, Err(Breach::ToolSpeed { arm: 0, .. })));
+    }
+    let verdict = two_arms().judge(&STRETCHED, &STRETCHED, 0.0);
+    assert!(matches!(verdict, Err(Breach::ToolSpeed { arm: 0, .. })));
+}
+
 /// Arms that are found too near may go apart, or stay, and not come nearer.
 #[test]
 fn a_breach_may_not_become_worse() {
