@@ -125,23 +125,24 @@ impl Stop {
         self.end
     }
 
-    /// The position where the velocity changes its sign, else the start's.
+    /// The position where the velocity changes its sign, else one between start and end.
     ///
-    /// That happens only while the first phase takes back an acceleration against the velocity
-    /// which is too large to end at zero: from then on the velocity has one sign.
+    /// The sign changes only while the first phase takes back an acceleration against the velocity
+    /// which is too large to end at zero. Where the first phase is over before the moment that is
+    /// computed here, the stop goes farther than that phase would have gone until then.
     fn turning_point(&self) -> f64 {
-        let [Phase { jerk, seconds }, ..] = self.phases;
+        let [Phase { jerk, .. }, ..] = self.phases;
         let Motion {
+            position,
             velocity,
             acceleration,
-            ..
         } = self.start;
         let root = (acceleration * acceleration - 2.0 * jerk * velocity).sqrt();
         let turn_s = -2.0 * velocity / (acceleration + root.copysign(acceleration));
-        if 0.0 < turn_s && turn_s < seconds {
+        if 0.0 < turn_s {
             after(&self.start, jerk, turn_s).position
         } else {
-            self.start.position
+            position
         }
     }
 }

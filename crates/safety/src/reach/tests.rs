@@ -136,6 +136,28 @@ fn a_speed_just_above_the_limit_is_refused_even_where_the_way_is_short() {
     assert!(!within(&limits, &from, &to, DT_S));
 }
 
+/// Already braking again at the end of the period: neither the way nor the coasting speed tells.
+#[test]
+fn a_speed_above_the_limit_is_refused_even_while_it_falls() {
+    let limits = Limits {
+        acceleration_max: 1e3,
+        jerk_max: 1e6,
+        ..LIMITS
+    };
+    // From 400 to −100 rad/s² within the period: 150 rad/s² on the mean.
+    let gained = 150.0 * DT_S;
+    for sign in [-1.0, 1.0] {
+        for (over, fits) in [(-1e-6, true), (1e-6, false), (0.004, false)] {
+            let end = limits.speed_max + over;
+            let moved = (end - gained + 200.0 * DT_S - 500.0 / 6.0 * DT_S) * DT_S;
+            let from = moving(0.0, sign * (end - gained), sign * 400.0);
+            let to = moving(sign * moved, sign * end, sign * -100.0);
+            assert!(moved < limits.speed_max * DT_S);
+            assert_eq!(within(&limits, &from, &to, DT_S), fits, "{over}");
+        }
+    }
+}
+
 #[test]
 fn acceleration_is_bounded_at_the_end_and_in_both_halves_of_a_period() {
     let top = LIMITS.acceleration_max;

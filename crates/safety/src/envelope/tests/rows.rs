@@ -129,6 +129,18 @@ fn no_room_for_a_stop_is_a_breach() {
     let envelope = Envelope::new(shape, &[0.0]);
     let verdict = envelope.judge(&[0.0], &mut [0.009], 0.01);
     assert!(matches!(verdict, Err(Breach::Position { dof: 0, .. })));
+    // The stop takes 1.0027 of a range of 1: 0.8 % too much, and nothing inside to move to.
+    let limits = Limits {
+        speed_max: 5.0,
+        ..UNIT
+    };
+    let shape = Shape {
+        limits: vec![limits],
+        ..joints(1, open())
+    };
+    let envelope = Envelope::new(shape, &[0.0]);
+    let verdict = envelope.judge(&[0.005 - 2.71e-4], &mut [0.005], 1e-4);
+    assert!(matches!(verdict, Err(Breach::Position { dof: 0, ratio }) if ratio < 0.01));
     // A range of nothing holds its one position.
     let limits = Limits { max: 0.0, ..UNIT };
     let shape = Shape {
