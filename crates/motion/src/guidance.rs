@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn the_hard_mask_is_one_then_zero() {
         let hard = mask(Schedule::Hard, 5, 25).weights(30);
-        assert!(hard[..5].iter().all(|w| *w == 1.0));
+        assert_eq!(hard[..5], vec![1.0; 5]);
         assert!(hard[5..].iter().all(|w| *w == 0.0));
     }
 

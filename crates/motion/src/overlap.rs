@@ -21,17 +21,17 @@ const OLD_WEIGHT: f64 = 0.3;
 /// Chunks of one cell that may still overlap a new one.
 #[derive(Debug, Clone, Default)]
 pub struct Overlap {
-    chunks: VecDeque<Rows>,
+    chunks: VecDeque<Chunk>,
 }
 
 #[derive(Debug, Clone)]
-struct Rows {
+struct Chunk {
     first: Tick,
     width: usize,
     rows: Vec<f32>,
 }
 
-impl Rows {
+impl Chunk {
     /// The row for a tick.
     fn at(&self, tick: Tick) -> Option<&[f32]> {
         let index = usize::try_from(tick.checked_sub(self.first)?).ok()?;
@@ -52,7 +52,7 @@ impl Overlap {
     ///
     /// `rows` are `(horizon, width)` absolute targets, row 0 for tick `first`; so is the result.
     pub fn ensemble(&mut self, first: Tick, width: usize, rows: Vec<f32>) -> Vec<f32> {
-        let newest = Rows { first, width, rows };
+        let newest = Chunk { first, width, rows };
         while CHUNKS_MAX <= self.chunks.len()
             || self.chunks.front().is_some_and(|old| old.end() <= first)
         {
@@ -76,7 +76,7 @@ impl Overlap {
     ///
     /// `rows` are `(horizon, width)` absolute targets, row 0 for tick `first`; so is the result.
     pub fn blend(&mut self, first: Tick, width: usize, rows: Vec<f32>) -> Vec<f32> {
-        let new = Rows { first, width, rows };
+        let new = Chunk { first, width, rows };
         let old = self.chunks.pop_back().filter(|old| old.width == width);
         self.chunks.clear();
         let mut finished = Vec::with_capacity(new.rows.len());
@@ -87,7 +87,7 @@ impl Overlap {
                 None => finished.extend_from_slice(row),
             }
         }
-        self.chunks.push_back(Rows {
+        self.chunks.push_back(Chunk {
             rows: finished.clone(),
             ..new
         });

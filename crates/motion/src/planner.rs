@@ -4,29 +4,75 @@
 //! counted by the guard, never estimated from time.
 //!
 //! ```text
-//!  sync:   … last ticks: Anticipate → still: Ask(after standstill) → chunk OnArrival
-//!  naive:  still: Ask → chunk OnArrival;  every T_e played ticks: Ask(newest) → chunk At(tick of
-//!          its observation), whose first rows are over when it arrives
+//!  sync:      … last ticks: Anticipate → still: Ask(after standstill) → chunk OnArrival
+//!  the rest:  still: Ask → chunk OnArrival;  while playing: Ask(newest) → chunk At(the tick after
+//!             its observation's), whose first rows are over when it arrives
 //! ```
+//!
+//! While playing, the next decision is asked for
+//!
+//! | replanning | when |
+//! |---|---|
+//! | cadence | so many ticks (`T_e`) were played since the last one |
+//! | continuous | one tick was: as soon as a chunk has arrived |
+//! | on-change | the scene changed, or chunks disagree; else as cadence |
+//!
+//! and in each of them as soon as no more is accepted than will be played until the chunk is there.
 
+use serde::{Deserialize, Serialize};
 use vlad_safety::mode::{Mode, State};
 use vlad_wire::id::Tick;
 use vlad_wire::msg::execute::Accepted;
 use vlad_wire::msg::sense::JointState;
 use vlad_wire::msg::think::{Start, Strategy};
 
+use crate::gate::Choice;
+use crate::real::real;
+
+/// When the next decision is asked for while the robot moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Replanning {
+    /// Every so many played ticks.
+    #[default]
+    Cadence,
+    /// As soon as a chunk has arrived.
+    Continuous,
+    /// At once when something changed, else every so many played ticks.
+    OnChange,
+}
+
 /// What the planner follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlannerConfig {
-    /// How chunks meet; `sync` and `naive` exist so far.
+    /// How chunks meet.
     pub strategy: Strategy,
+    /// When the next decision is asked for.
+    pub replanning: Replanning,
     /// Ticks that are played between two decisions (`T_e`) where chunks overlap.
     pub ticks_per_decision: u64,
+    /// Ticks from an observation to its chunk, the 99th percentile: what must still be accepted when
+    /// a decision is asked for, so that neither prefix nor buffer ends before the chunk is there.
+    pub delay_ticks: u64,
+}
+
+impl PlannerConfig {
+    /// Follows the gate.
+    pub fn of(choice: &Choice, replanning: Replanning) -> Self {
+        Self {
+            strategy: choice.strategy,
+            replanning,
+            ticks_per_decision: choice.ticks_per_decision,
+            delay_ticks: choice.delay_ticks,
+        }
+    }
 }
 
 /// Ticks before the end of a sync chunk at which the expert announces the decision to come, so that
 /// the guard finds a fresh heartbeat that says so: three heartbeats long.
 const ANNOUNCE_TICKS: usize = 3;
+/// A decision is asked for a tick before it must be: the request is seen in the tick after.
+const MARGIN_TICKS: u64 = 1;
 
 /// What the expert knows of the guard.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +83,8 @@ pub struct GuardView<'a> {
     pub joints: &'a JointState,
     /// Ticks that had been played when the last decision was asked for.
     pub played_at_last: Option<u64>,
+    /// Whether the scene changed, or chunks disagree, since the last decision was asked for.
+    pub changed: bool,
 }
 
 /// What to do now.
@@ -64,37 +112,86 @@ pub fn decide(config: &PlannerConfig, view: &GuardView<'_>) -> Plan {
     match state.mode {
         Mode::Armed => from_standstill(view),
         Mode::Hold if state.resumable() => from_standstill(view),
-        Mode::Running if config.strategy == Strategy::Sync => {
+        Mode::Running if ends_in_a_gap(config.strategy, view.accepted.strategy) => {
             if view.accepted.remaining() <= ANNOUNCE_TICKS {
                 Plan::Anticipate
             } else {
                 Plan::Wait
             }
         }
-        Mode::Running => {
-            let played = view.accepted.played;
-            let due = view
-                .played_at_last
-                .map_or(0, |last| last + config.ticks_per_decision);
-            if due <= played {
-                Plan::Ask {
-                    earliest_tick: view.joints.tick,
-                    earliest_captured_ns: 0,
-                }
-            } else {
-                Plan::Wait
-            }
-        }
+        Mode::Running if is_due(config, view) => Plan::Ask {
+            earliest_tick: view.joints.tick,
+            earliest_captured_ns: 0,
+        },
         _ => Plan::Wait,
     }
 }
 
-/// Says where a finished chunk begins, by the guard's mode when it is sent.
-pub fn start(strategy: Strategy, mode: Mode, obs_tick: Tick) -> Start {
+/// Says where a finished chunk begins, by the guard's mode when it is sent and the strategy of what
+/// it plays.
+///
+/// Row 0 is for the tick after the one that was observed, as it is from standstill: so a chunk
+/// without any delay plays from row 0 on, and a prefix of d rows covers a delay of d ticks.
+pub fn start(strategy: Strategy, mode: Mode, playing: Option<Strategy>, obs_tick: Tick) -> Start {
     match mode {
-        Mode::Running if strategy != Strategy::Sync => Start::At(obs_tick),
+        Mode::Running if !ends_in_a_gap(strategy, playing) => Start::At(obs_tick.saturating_add(1)),
         _ => Start::OnArrival,
     }
+}
+
+/// Whether what is played ends in a gap that sync has planned. Chunks of another strategy do not: a
+/// change to sync takes one more overlapping chunk, which is sync's own and so plans the gap.
+fn ends_in_a_gap(strategy: Strategy, playing: Option<Strategy>) -> bool {
+    strategy == Strategy::Sync && playing.is_none_or(|playing| playing == Strategy::Sync)
+}
+
+fn is_due(config: &PlannerConfig, view: &GuardView<'_>) -> bool {
+    let Some(last) = view.played_at_last else {
+        return true;
+    };
+    let played = view.accepted.played.saturating_sub(last);
+    let cadence = config.ticks_per_decision <= played;
+    let due = match config.replanning {
+        Replanning::Cadence => cadence,
+        // The same observation twice would give the same chunk twice.
+        Replanning::Continuous => 0 < played,
+        Replanning::OnChange => view.changed || cadence,
+    };
+    let remaining = u64::try_from(view.accepted.remaining()).unwrap_or(u64::MAX);
+    // Without any delay the chunk is there when the last accepted tick ends.
+    let margin = MARGIN_TICKS.min(config.delay_ticks);
+    let short = remaining <= config.delay_ticks.saturating_add(margin);
+    due || (short && 0 < played)
+}
+
+/// How far two chunks disagree where they overlap, in large steps of the newer one: the mean
+/// distance of the rows for the same ticks over the 95th percentile of the new chunk's own steps.
+/// Above 2 the policy has changed its mind, which is a reason to look again (reference A.6, M3a).
+///
+/// `old` are accepted rows from the new chunk's first tick on. 0 where nothing overlaps.
+pub fn disagreement(old: &[Vec<f32>], new: &[f32]) -> f64 {
+    let Some(width) = old.first().map(Vec::len).filter(|width| 0 < *width) else {
+        return 0.0;
+    };
+    let distance = |a: &[f32], b: &[f32]| {
+        let square = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
+        a.iter().zip(b).map(square).sum::<f64>().sqrt()
+    };
+    let rows: Vec<_> = new.chunks_exact(width).collect();
+    let mut steps: Vec<_> = rows
+        .iter()
+        .zip(rows.iter().skip(1))
+        .map(|(a, b)| distance(a, b))
+        .collect();
+    steps.sort_unstable_by(f64::total_cmp);
+    let rank = (steps.len() * 95).div_ceil(100).saturating_sub(1);
+    let step = steps.get(rank).copied().unwrap_or(0.0);
+    let overlap = old.len().min(rows.len());
+    let sum: f64 = old.iter().zip(&rows).map(|(a, b)| distance(a, b)).sum();
+    if overlap == 0 {
+        return 0.0;
+    }
+    sum / real(overlap) / step.max(crate::buffer::seam::STILL_STEP)
 }
 
 fn from_standstill(view: &GuardView<'_>) -> Plan {
@@ -109,119 +206,4 @@ fn from_standstill(view: &GuardView<'_>) -> Plan {
 }
 
 #[cfg(test)]
-mod tests {
-    use vlad_safety::reason::Reason;
-
-    use super::*;
-
-    fn accepted(mode: Mode, reason: Reason, remaining: usize, played: u64) -> Accepted {
-        Accepted {
-            epoch: 1,
-            sampled_at_ns: 0,
-            tick: 40,
-            mode,
-            reason,
-            chunk: None,
-            strategy: None,
-            played,
-            width: 2,
-            rows: vec![0.0; remaining * 2],
-        }
-    }
-
-    fn joints(standstill: bool) -> JointState {
-        JointState {
-            tick: 41,
-            servo_tick: 0,
-            sampled_at_ns: 0,
-            position: vec![],
-            velocity: vec![],
-            commanded: vec![],
-            eef: vec![],
-            standstill,
-            still_since_ns: 77,
-            rate: 1.0,
-        }
-    }
-
-    fn plan(strategy: Strategy, accepted: &Accepted, standstill: bool, last: Option<u64>) -> Plan {
-        let config = PlannerConfig {
-            strategy,
-            ticks_per_decision: 10,
-        };
-        let joints = joints(standstill);
-        decide(
-            &config,
-            &GuardView {
-                accepted,
-                joints: &joints,
-                played_at_last: last,
-            },
-        )
-    }
-
-    #[test]
-    fn sync_looks_after_standstill_and_announces_before() {
-        let ask = Plan::Ask {
-            earliest_tick: 41,
-            earliest_captured_ns: 77,
-        };
-        let armed = accepted(Mode::Armed, Reason::Rearmed, 0, 0);
-        assert_eq!(plan(Strategy::Sync, &armed, true, None), ask);
-        assert_eq!(plan(Strategy::Sync, &armed, false, None), Plan::Anticipate);
-        let playing = |left| accepted(Mode::Running, Reason::Playing, left, 5);
-        assert_eq!(
-            plan(Strategy::Sync, &playing(20), false, Some(0)),
-            Plan::Wait
-        );
-        assert_eq!(
-            plan(Strategy::Sync, &playing(3), false, Some(0)),
-            Plan::Anticipate
-        );
-        let thinking = accepted(Mode::Hold, Reason::Thinking, 0, 30);
-        assert_eq!(plan(Strategy::Sync, &thinking, true, Some(0)), ask);
-    }
-
-    #[test]
-    fn naive_asks_after_so_many_played_ticks() {
-        let playing = |played| accepted(Mode::Running, Reason::Playing, 20, played);
-        let ask = Plan::Ask {
-            earliest_tick: 41,
-            earliest_captured_ns: 0,
-        };
-        assert_eq!(
-            plan(Strategy::Naive, &playing(9), false, Some(0)),
-            Plan::Wait
-        );
-        assert_eq!(plan(Strategy::Naive, &playing(10), false, Some(0)), ask);
-        assert_eq!(plan(Strategy::Naive, &playing(10), false, None), ask);
-    }
-
-    #[test]
-    fn nothing_is_asked_where_no_chunk_would_be_taken() {
-        for (mode, reason) in [
-            (Mode::Disarmed, Reason::Started),
-            (Mode::Stopping, Reason::BrainLost),
-            (Mode::Stopped, Reason::BrainLost),
-            (Mode::Estopped, Reason::EmergencyStop),
-            (Mode::Fault, Reason::BadChunks),
-            (Mode::Hold, Reason::Paused),
-            (Mode::Hold, Reason::LeaseReleased),
-        ] {
-            for strategy in [Strategy::Sync, Strategy::Naive] {
-                assert_eq!(
-                    plan(strategy, &accepted(mode, reason, 0, 0), true, None),
-                    Plan::Wait
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_chunk_begins_at_its_observation_only_while_playing() {
-        assert_eq!(start(Strategy::Naive, Mode::Running, 7), Start::At(7));
-        assert_eq!(start(Strategy::Naive, Mode::Hold, 7), Start::OnArrival);
-        assert_eq!(start(Strategy::Sync, Mode::Hold, 7), Start::OnArrival);
-        assert_eq!(start(Strategy::Sync, Mode::Running, 7), Start::OnArrival);
-    }
-}
+mod tests;

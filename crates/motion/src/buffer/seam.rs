@@ -5,7 +5,7 @@ use vlad_wire::robot_type::{HORIZON_MAX, SlotMap};
 
 /// Steps below it are standing still, radians or metres: a chunk that stays where it is must not
 /// make every difference look like a jump.
-const STILL_STEP: f64 = 1e-3;
+pub const STILL_STEP: f64 = 1e-3;
 
 /// A switch from one chunk to another at one tick.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -42,15 +42,15 @@ impl Vector {
     }
 
     fn dot(self, other: Self) -> f64 {
-        let [a, b, c] = self.0;
-        let [x, y, z] = other.0;
-        a * x + b * y + c * z
+        let [ax, ay, az] = self.0;
+        let [bx, by, bz] = other.0;
+        ax * bx + ay * by + az * bz
     }
 
     fn cross(self, other: Self) -> Self {
-        let [a, b, c] = self.0;
-        let [x, y, z] = other.0;
-        Self([b * z - c * y, c * x - a * z, a * y - b * x])
+        let [ax, ay, az] = self.0;
+        let [bx, by, bz] = other.0;
+        Self([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
     }
 
     fn scaled(self, by: f64) -> Self {
@@ -62,9 +62,9 @@ impl Add for Vector {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        let [a, b, c] = self.0;
-        let [x, y, z] = other.0;
-        Self([a + x, b + y, c + z])
+        let [ax, ay, az] = self.0;
+        let [bx, by, bz] = other.0;
+        Self([ax + bx, ay + by, az + bz])
     }
 }
 
@@ -112,6 +112,7 @@ impl Quaternion {
     }
 
     /// The rotation the other way round.
+    #[must_use]
     pub fn conjugate(self) -> Self {
         Self {
             w: self.w,

@@ -74,9 +74,8 @@ fn pose() -> impl Strategy<Value = [f32; 6]> {
     let axis = prop::array::uniform3(-1.0_f64..1.0);
     (prop::array::uniform3(-1.0_f32..1.0), axis, angle).prop_map(|(position, axis, angle)| {
         let norm = Vector(axis).norm().max(1e-3);
-        let [x, y, z] = axis.map(|a| narrow(a / norm * angle));
-        let [a, b, c] = position;
-        [a, b, c, x, y, z]
+        let axis = axis.map(|part| narrow(part / norm * angle));
+        [position, axis].concat().try_into().unwrap()
     })
 }
 
@@ -185,7 +184,7 @@ fn steps_count_from_row_to_row() {
     let mut rows = vec![0.0; 20];
     (rows[0], rows[10], rows[6], rows[16]) = (0.5, 0.75, 1.0, 3.0);
     let steps = codec.relative(&rows, &[0.0; 10]).unwrap();
-    let got = [steps[0], steps[10], steps[6], steps[16]];
+    let got = vec![steps[0], steps[10], steps[6], steps[16]];
     assert_eq!(got, [0.5, 0.25, 1.0, 2.0]);
 }
 
