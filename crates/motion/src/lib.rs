@@ -12,6 +12,7 @@
 //! | [`guidance`] | real-time chunking: weights and target |
 //! | [`overlap`] | ensemble and blend |
 //! | [`prefix`] | accepted targets as a policy's normalised rows, and back |
+//! | [`metrics`] | how well a robot moved, from a log |
 //! | [`noise`] | the noise of a decision, a function of seed and observation |
 
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ pub mod buffer;
 pub mod gate;
 pub mod guidance;
 pub mod interpolate;
+pub mod metrics;
 pub mod noise;
 pub mod overlap;
 pub mod planner;
