@@ -5,7 +5,7 @@
 //! replaces what lies ahead, from `max(now + 1, k0 + prefix)` on (reference A.8).
 //!
 //! A chunk that was conditioned on a prefix and comes after it is over was made for another past:
-//! where it meets what is played ([`Seam`](seam::Seam)) decides whether it is taken.
+//! where it meets what is played ([`seam`]) decides whether it is taken.
 //!
 //! All memory is taken at construction: the servo thread neither allocates nor frees here.
 
@@ -245,6 +245,8 @@ impl ChunkBuffer {
         ) else {
             return false;
         };
+        // A degree of freedom that the map lacks gets no number, never one of an older row.
+        target.fill(f64::NAN);
         for (target, value) in target.iter_mut().zip(slots.to_dofs(numbers)) {
             *target = value;
         }

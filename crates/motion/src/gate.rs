@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use vlad_wire::msg::think::Strategy;
 
 use choose::{Delays, choose};
-pub use delay::DelayMeter;
+use delay::DelayMeter;
 use impossible::Impossible;
 
 pub mod choose;
@@ -80,7 +80,7 @@ pub struct Choice {
     pub frozen_len: u16,
     /// Ticks that are played between two decisions.
     pub ticks_per_decision: u64,
-    /// Ticks from observation to chunk that a request must leave (p99).
+    /// Ticks, at `rate`, from observation to chunk that a request must leave (p99).
     pub delay_ticks: u64,
     /// Speed fraction, 0.5 to 1.
     pub rate: f64,

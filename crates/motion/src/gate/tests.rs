@@ -1,4 +1,6 @@
 use proptest::prelude::*;
+use serde::de::IntoDeserializer;
+use serde::de::value::{Error as ValueError, StrDeserializer};
 
 use vlad_wire::msg::think::Strategy;
 
@@ -281,7 +283,43 @@ fn five_discards_in_a_row_degrade_for_a_minute() {
     assert_eq!(gate.choice().strategy, Strategy::CleanPrefix);
 }
 
+#[test]
+fn the_choice_is_one_word_in_a_configuration() {
+    let read = |text: &str| {
+        let text: StrDeserializer<'_, ValueError> = text.into_deserializer();
+        Wanted::deserialize(text).ok()
+    };
+    assert_eq!(read("auto"), Some(Wanted::Auto));
+    let prefix = Wanted::Fixed(Strategy::CleanPrefix);
+    assert_eq!(read("clean-prefix"), Some(prefix));
+    assert_eq!(read("fastest"), None);
+}
+
 proptest! {
+    /// F31 over any delays: a better strategy comes a quiet time after the last worse one at the
+    /// earliest, and every choice leaves what is held of the delay.
+    #[test]
+    fn whatever_the_delays_the_gate_does_not_flap(
+        delays in prop::collection::vec((20_u64..600, 1_u64..40), 1..30),
+        prefix in 0_u16..8, guidance: bool, slow_allowed: bool,
+    ) {
+        let config = GateConfig { slow_allowed, ..config(Wanted::Auto) };
+        let mut gate = Gate::new(config, ability(prefix, guidance), steady(80)).unwrap();
+        let (mut now_ns, mut slower_at) = (0, None);
+        for (delay_ms, times) in delays {
+            for _ in 0..times {
+                now_ns += delay_ms.max(100) * MS;
+                match gate.note(delay_ms * MS, Fate::Accepted, now_ns) {
+                    Some(Because::Slower) => slower_at = Some(now_ns),
+                    Some(_) => prop_assert!(slower_at.is_none_or(|at| config.quiet_ns <= now_ns - at)),
+                    None => {}
+                }
+                let measured = Delays::of(gate.meter(), DT_NS, 0);
+                prop_assert!(!gate.held.exceeded_by(measured));
+            }
+        }
+    }
+
     /// Whatever is measured, the choice keeps its promises.
     #[test]
     fn a_choice_is_always_one_that_can_work(

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use vlad_safety::mode::Mode;
 use vlad_wire::msg::execute::Executed;
 
-use super::{Log, millis, seconds};
+use super::{Log, ModeChange, millis, seconds};
 
 /// What a stop may use, one degree of freedom.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -89,17 +89,17 @@ pub fn of_log(log: &Log<'_>) -> Vec<Stop> {
             let until = until.map_or(u64::MAX, |later| later.at_ns);
             let after = log.executed.get(at..)?;
             let n = after.partition_point(|one| one.sent_at_ns <= until);
-            let mut stop = stop(log, (log.executed.get(..at)?, after.get(..n)?))?;
-            stop.detected_at_ns = change.at_ns;
-            stop.mode = change.mode.to_string();
-            stop.reason = change.reason.name().to_owned();
-            Some(stop)
+            stop(log, change, (log.executed.get(..at)?, after.get(..n)?))
         })
         .collect()
 }
 
 /// What was commanded before and after the cause was found; `None` if nothing moved then.
-fn stop(log: &Log<'_>, (before, after): (&[Executed], &[Executed])) -> Option<Stop> {
+fn stop(
+    log: &Log<'_>,
+    change: &ModeChange,
+    (before, after): (&[Executed], &[Executed]),
+) -> Option<Stop> {
     let dt_s = seconds(log.shape.servo_dt_ns);
     let [a, b, c] = before.last_chunk::<3>()?;
     let speed = |a: &Executed, b: &Executed| -> Vec<f64> {
@@ -140,9 +140,9 @@ fn stop(log: &Log<'_>, (before, after): (&[Executed], &[Executed])) -> Option<St
     }
     let predicts = !log.shape.stop_limits.is_empty();
     Some(Stop {
-        detected_at_ns: 0,
-        mode: String::new(),
-        reason: String::new(),
+        detected_at_ns: change.at_ns,
+        mode: change.mode.to_string(),
+        reason: change.reason.name().to_owned(),
         decelerates_after: decelerates_after.map(|at| at + 1),
         standstill_ms: standing.map(|at| millis(ns(at))),
         predicted_ms: predicts.then_some(1e3 * predicted_s),
