@@ -3,7 +3,8 @@ use vlad_safety::reason::Reason;
 use vlad_wire::robot_type::SlotMap;
 
 use super::*;
-use crate::buffer::ChunkBuffer;
+use crate::buffer::{ChunkBuffer, Inserted};
+use crate::gate::{Ability, GateConfig, Wanted, check_at_load};
 use crate::noise::{decision_seed, standard_normal};
 use crate::testing::chunk;
 
@@ -239,6 +240,80 @@ fn plays(strategy: Strategy, horizon: u16, ticks: Tick) -> Vec<(Tick, u64)> {
         }
     }
     out
+}
+
+/// Gate, planner and buffer where every decision takes `delay` ticks: stalled ticks, and chunks
+/// that came after their prefix was over.
+fn with_delay(delay: Tick, prefix_trained_max: u16, replanning: Replanning) -> (usize, usize) {
+    let gate = GateConfig {
+        wanted: Wanted::Fixed(Strategy::CleanPrefix),
+        slow_allowed: false,
+        ticks_per_decision: 10,
+        dt_ns: 1000,
+        camera_ns: 0,
+        age_limit_ns: 100_000,
+        quiet_ns: 0,
+    };
+    let ability = Ability {
+        prefix_trained_max,
+        guidance: false,
+        horizon: 30,
+    };
+    let delays = std::iter::repeat_n(u64::try_from(delay).unwrap() * 1000, 5);
+    let choice = check_at_load(&gate, ability, &delays.collect()).unwrap();
+    let config = PlannerConfig::of(&choice, replanning);
+    let slots = SlotMap::new(2, vec![0, 1]).unwrap();
+    let mut buffer = ChunkBuffer::new(2, true);
+    buffer.insert(&chunk(0, 30, 0), 0, -1, &slots);
+    let (mut played, mut last, mut in_flight) = (0, None, None);
+    let (mut stalls, mut overruns) = (0, 0);
+    for now in 0..400 {
+        match buffer.take(now, &mut [0.0; 2]) {
+            Some(_) => played += 1,
+            None => stalls += 1,
+        }
+        if in_flight.is_some_and(|asked| asked + delay <= now) {
+            let first = in_flight.take().unwrap() + 1;
+            let new = chunk(u64::try_from(now).unwrap(), 30, choice.prefix_len);
+            match buffer.insert(&new, first, now, &slots) {
+                Inserted::Accepted(_) => {}
+                _ => overruns += 1,
+            }
+        }
+        let accepted = accepted(Mode::Running, Reason::Playing, buffer.len(), played);
+        let joints = JointState {
+            tick: now,
+            ..joints(false)
+        };
+        let view = GuardView {
+            accepted: &accepted,
+            joints: &joints,
+            played_at_last: last,
+            changed: now % 7 == 0,
+        };
+        if in_flight.is_none() && matches!(decide(&config, &view), Plan::Ask { .. }) {
+            in_flight = Some(now);
+            last = Some(played);
+        }
+    }
+    (stalls, overruns)
+}
+
+#[test]
+fn nothing_stalls_up_to_a_delay_of_half_a_chunk() {
+    let modes = [
+        Replanning::Cadence,
+        Replanning::Continuous,
+        Replanning::OnChange,
+    ];
+    for replanning in modes {
+        for delay in 1..=15 {
+            let (stalls, overruns) = with_delay(delay, 20, replanning);
+            assert_eq!((stalls, overruns), (0, 0), "{replanning:?}, {delay} ticks");
+            let (_, overruns) = with_delay(delay, 6, replanning);
+            assert_eq!(0 < overruns, 6 < delay, "{replanning:?}, {delay} ticks");
+        }
+    }
 }
 
 proptest! {

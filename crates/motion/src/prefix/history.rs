@@ -44,7 +44,8 @@ impl History {
     }
 
     /// Gives the accepted rows from `first` on, at most `len`, without a gap: the prefix of a chunk
-    /// whose row 0 is for `first`. Empty where nothing is known of that tick.
+    /// whose row 0 is for `first`. Empty where nothing is known of that tick. A chunk that begins
+    /// from standstill has no prefix: nobody may ask for one then.
     pub fn rows(&self, first: Tick, len: usize) -> Vec<Vec<f32>> {
         let from = self.rows.range(first..).zip(first..);
         let whole = from.take_while(|((tick, _), expected)| *tick == expected);
