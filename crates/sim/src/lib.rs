@@ -35,6 +35,7 @@ pub mod render;
 pub mod robot;
 pub mod scene;
 pub mod task;
+pub mod twogate;
 pub mod world;
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
-//! Policies that come with the demo cell.
+//! Policies that come with the simulated cells.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`scripted`] | [`scripted::ScriptedPolicy`]: solves the scene's task from its object poses |
+//! | [`twogate`] | [`twogate::TwoGatePolicy`]: a flow policy in closed form, on a cell of its own |
 
 pub mod scripted;
+pub mod twogate;
