@@ -2,7 +2,7 @@
 //!
 //! The file's own units stand in its keys; [`RobotDescription::new`] checks everything and gives
 //! the guard's types. The order of degrees of freedom is: arms in the file's order, of each arm its
-//! joints from the base on, then its gripper.
+//! joints from the base on, then its gripper; then the plain axes.
 
 use serde::{Deserialize, Serialize};
 use vlad_safety::capsule::Capsule;
@@ -11,6 +11,10 @@ use vlad_safety::kinematics::{Chain, Joint, Pose, norm};
 use vlad_wire::manifest::SlotLabel;
 use vlad_wire::robot_type::{RobotType, SlotMap};
 use vlad_wire::text::Name;
+
+use axes::{AXES_MAX, AxisToml, axis_limits};
+
+pub mod axes;
 
 /// A transform in a file: metres, and fixed-axis roll, pitch, yaw in degrees.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -138,8 +142,12 @@ pub struct RobotToml {
     pub servo_hz: f64,
     /// Policy ticks per second; divides `servo_hz`.
     pub policy_hz: f64,
-    /// Arms, left first.
+    /// Arms, left first; none of a robot of plain axes.
+    #[serde(default)]
     pub arms: Vec<ArmToml>,
+    /// Plain linear axes.
+    #[serde(default)]
+    pub axes: Vec<AxisToml>,
     /// Cameras, in the prompt's order of views.
     pub cameras: Vec<CameraToml>,
 }
@@ -199,9 +207,7 @@ impl RobotDescription {
     /// [`DescriptionError`] with the path of the first field that is wrong.
     pub fn new(toml: RobotToml) -> Result<Self, DescriptionError> {
         check_rates(&toml)?;
-        if toml.arms.is_empty() || 2 < toml.arms.len() {
-            return Err(fault("arms", "must list one or two arms"));
-        }
+        check_counts(&toml)?;
         let (mut arms, mut limits, mut home, mut labels) = (vec![], vec![], vec![], vec![]);
         for arm in &toml.arms {
             let path = format!("arms.{}", arm.name);
@@ -228,10 +234,25 @@ impl RobotDescription {
             )?);
             arms.push(check_arm(&path, arm, first_dof)?);
         }
+        for (idx, axis) in toml.axes.iter().enumerate() {
+            let path = format!("axes.{}", axis.name);
+            if toml
+                .axes
+                .iter()
+                .take(idx)
+                .any(|known| known.name == axis.name)
+            {
+                return Err(fault(&path, "is named twice"));
+            }
+            limits.push(axis_limits(&path, axis)?);
+            home.push(axis.home_m);
+            labels.push(label(axis.slot, axis.name.as_str(), "m")?);
+        }
         check_cameras(&toml)?;
+        let place = if toml.arms.is_empty() { "axes" } else { "arms" };
         let used = labels.iter().map(|label| label.slot).collect();
         let slots = SlotMap::new(toml.robot_type.width, used)
-            .map_err(|error| fault("arms", &error.to_string()))?;
+            .map_err(|error| fault(place, &error.to_string()))?;
         Ok(Self {
             toml,
             arms,
@@ -262,7 +283,7 @@ impl RobotDescription {
         &self.limits
     }
 
-    /// The home pose by degree of freedom: radians, metres of gripper opening.
+    /// The home pose by degree of freedom: radians, metres of gripper opening and of plain axes.
     pub fn home(&self) -> &[f64] {
         &self.home
     }
@@ -331,6 +352,20 @@ fn check_rates(toml: &RobotToml) -> Result<(), DescriptionError> {
     )?;
     let width_fits = (1..=vlad_wire::robot_type::WIDTH_MAX).contains(&toml.robot_type.width);
     demand(width_fits, "robot_type.width", "must lie between 1 and 64")
+}
+
+fn check_counts(toml: &RobotToml) -> Result<(), DescriptionError> {
+    let moves = !(toml.arms.is_empty() && toml.axes.is_empty());
+    demand(
+        moves && toml.arms.len() <= 2,
+        "arms",
+        "must list one or two arms, or none beside axes",
+    )?;
+    demand(
+        toml.axes.len() <= AXES_MAX,
+        "axes",
+        "must list 8 axes at most",
+    )
 }
 
 fn joint_limits(path: &str, joint: &JointToml) -> Result<Limits, DescriptionError> {
