@@ -15,7 +15,8 @@
 //! | [`realtime`] | [`realtime::RealtimeWorld`]: the thread that lets a world go with the clock |
 //! | [`task`] | the instructions that the scene understands |
 //! | [`oracle`] | [`oracle::SimOracle`]: whether a task is done |
-//! | [`policy`] | the policy `scripted` |
+//! | [`twogate`] | TwoGate's cell: a point, two gates, a goal that jumps |
+//! | [`policy`] | the policies `scripted` and `twogate` |
 
 #![forbid(unsafe_code)]
 #![allow(

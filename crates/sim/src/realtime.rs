@@ -2,7 +2,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | period | 1/240 s on an absolute schedule; a late thread catches up by a few steps, then skips |
+//! | period | the world's step, on an absolute schedule; a late thread catches up by a few steps, then skips |
 //! | counts | [`RealtimeWorld::n_skipped`]: steps that were left out |
 //! | stops | on drop, within a period, and is joined |
 //!
@@ -17,11 +17,22 @@ use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec};
 use vlad_wire::clock::{SECOND, SharedClock};
 
-use crate::world::SimWorld;
-
-/// Steps that are made up for after a late wake-up: 33 ms, more than a scheduler's usual hiccup,
+/// Steps that are made up for after a late wake-up: some 30 ms, more than a scheduler's usual hiccup,
 /// and less than the command watchdog, so that no command is played late.
 const CATCH_UP_STEPS: u32 = 8;
+
+/// A world that goes on by steps. Each call takes the world's lock by itself, so that cameras and
+/// oracle get their turn in between.
+pub(crate) trait Steps: Send + 'static {
+    /// When the next step ends.
+    fn next_step_ns(&self) -> u64;
+
+    /// Makes the next step if it ends at or before `now_ns`; says whether it did.
+    fn step_if_due(&self, now_ns: u64) -> bool;
+
+    /// Leaves out the steps up to `now_ns`: time jumps, nothing moves. Gives how many.
+    fn skip_to(&self, now_ns: u64) -> u64;
+}
 
 /// A world that goes with the clock for as long as this value lives.
 pub struct RealtimeWorld {
@@ -36,10 +47,10 @@ struct Shared {
 }
 
 impl RealtimeWorld {
-    pub(crate) fn start(world: SimWorld, clock: SharedClock) -> io::Result<Self> {
+    pub(crate) fn start(world: impl Steps, clock: SharedClock) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let in_thread = Arc::clone(&shared);
-        world.lock().skip_to(clock.now_ns());
+        world.skip_to(clock.now_ns());
         let thread = std::thread::Builder::new()
             .name("sim-world".to_owned())
             .spawn(move || run(&world, &clock, &in_thread))?;
@@ -65,21 +76,18 @@ impl Drop for RealtimeWorld {
     }
 }
 
-fn run(world: &SimWorld, clock: &SharedClock, shared: &Shared) {
+fn run(world: &impl Steps, clock: &SharedClock, shared: &Shared) {
     while !shared.stop.load(Ordering::Acquire) {
-        let next_ns = world.lock().next_step_ns();
+        let next_ns = world.next_step_ns();
         // An interrupted sleep is repeated by the loop: the schedule is absolute.
         let _interrupted = clock_nanosleep_absolute(ClockId::Monotonic, &timespec(next_ns));
         let now_ns = clock.now_ns();
         for _ in 0..=CATCH_UP_STEPS {
-            // One lock a step: cameras and oracle get their turn in between.
-            let mut world = world.lock();
-            if now_ns < world.next_step_ns() {
+            if !world.step_if_due(now_ns) {
                 break;
             }
-            world.step();
         }
-        let n_skipped = world.lock().skip_to(now_ns);
+        let n_skipped = world.skip_to(now_ns);
         if 0 < n_skipped {
             shared.n_skipped.fetch_add(n_skipped, Ordering::Relaxed);
             tracing::debug!(n_skipped, "the simulated world came too late");

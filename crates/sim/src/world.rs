@@ -12,7 +12,7 @@ use vlad_wire::clock::{SECOND, SharedClock};
 
 use crate::camera::SimCamera;
 use crate::oracle::SimOracle;
-use crate::realtime::RealtimeWorld;
+use crate::realtime::{RealtimeWorld, Steps};
 use crate::render::stage::Stage;
 use crate::robot::{Port, SimRobot};
 use crate::scene::{Scene, SceneError};
@@ -182,6 +182,25 @@ impl SimWorld {
     pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
         // A panic in a step leaves numbers, not broken memory: the others may still look at them.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Steps for SimWorld {
+    fn next_step_ns(&self) -> u64 {
+        self.lock().next_step_ns()
+    }
+
+    fn step_if_due(&self, now_ns: u64) -> bool {
+        let mut world = self.lock();
+        let due = world.next_step_ns() <= now_ns;
+        if due {
+            world.step();
+        }
+        due
+    }
+
+    fn skip_to(&self, now_ns: u64) -> u64 {
+        self.lock().skip_to(now_ns)
     }
 }
 
