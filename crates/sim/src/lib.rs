@@ -16,6 +16,8 @@
 //! | [`task`] | the instructions that the scene understands |
 //! | [`oracle`] | [`oracle::SimOracle`]: whether a task is done |
 //! | [`twogate`] | TwoGate's cell: a point, two gates, a goal that jumps |
+//! | [`latency`] | [`latency::Injector`]: how long messages travel, drawn or from a trace |
+//! | [`statistics`] | how sure a comparison of strategies is |
 //! | [`policy`] | the policies `scripted` and `twogate` |
 
 #![forbid(unsafe_code)]
@@ -29,12 +31,14 @@
 )]
 
 pub mod camera;
+pub mod latency;
 pub mod oracle;
 pub mod policy;
 pub mod realtime;
 pub mod render;
 pub mod robot;
 pub mod scene;
+pub mod statistics;
 pub mod task;
 pub mod twogate;
 pub mod world;

@@ -80,6 +80,9 @@ mod tests {
         robot: RobotToml,
     }
 
+    /// The path that a refusal must name, and a wrong value.
+    type Row = (&'static str, fn(&mut RobotToml));
+
     fn point() -> RobotToml {
         toml::from_str::<File>(POINT).unwrap().robot
     }
@@ -101,7 +104,7 @@ mod tests {
 
     #[test]
     fn each_wrong_axis_is_refused_with_its_fields_path() {
-        let wrong: [(&str, fn(&mut RobotToml)); 12] = [
+        let wrong: [Row; 12] = [
             ("arms", |r| r.axes.clear()),
             ("axes", |r| r.axes = vec![r.axes[0].clone(); 9]),
             ("axes.x", |r| r.axes[1].name = r.axes[0].name.clone()),

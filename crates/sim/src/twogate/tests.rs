@@ -246,17 +246,17 @@ fn the_goal_jumps_at_its_tick() {
     let start = world.motion().0;
     drive(&world, &mut robot, start, 500);
     let goal = || world.oracle().truth()[0].pose.position_m;
+    assert!(goal()[1].abs() < 1e-15);
     let mut rows = Vec::new();
     for tick in 0..40 {
         drive(&world, &mut robot, [0.001, 0.0], STEPS_PER_TICK);
-        if goal()[1] != 0.0 {
+        if world.episode().jumped() {
             rows.push(tick);
         }
     }
     assert_eq!(rows.first(), Some(&30));
     assert_eq!(rows.len(), 10);
-    assert_eq!(goal(), [1.6, -0.12, 0.0]);
-    assert!(world.episode().jumped());
+    assert!((goal()[1] + 0.12).abs() < 1e-15 && (goal()[0] - 1.6).abs() < 1e-15);
 }
 
 /// Whoever parks the point after an episode gets the next one.
@@ -295,7 +295,7 @@ fn the_same_seed_is_the_same_episode() {
     let ticks = plans.iter().map(|plan| plan.jump_tick);
     assert!(ticks.clone().all(|tick| (20..80).contains(&tick)));
     assert!(ticks.clone().min().unwrap() < 25 && 75 < ticks.max().unwrap());
-    let left = plans.iter().filter(|plan| plan.jump_y_m == 0.12).count();
+    let left = plans.iter().filter(|plan| 0.0 < plan.jump_y_m).count();
     // Four standard deviations of 200 fair draws.
     assert!((72..=128).contains(&left), "{left}");
     let variance = plans.iter().map(|p| p.start_y_m.powi(2)).sum::<f64>() / 200.0;
@@ -316,9 +316,12 @@ fn steps_do_not_depend_on_how_they_are_asked_for() {
     assert_eq!(run(1_000_000), run(250_000_000));
 }
 
+/// The field that must be named, and a wrong value.
+type Change = (&'static str, fn(&mut RobotToml));
+
 #[test]
 fn robots_that_are_no_point_are_refused() {
-    let changes: [(&str, fn(&mut RobotToml)); 5] = [
+    let changes: [Change; 5] = [
         ("axes", |r| {
             r.axes.pop();
         }),

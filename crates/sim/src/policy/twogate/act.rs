@@ -110,7 +110,8 @@ fn pull(guidance: &Guidance, anchor: Row) -> Result<Pull, PolicyError> {
         .ok_or_else(|| decide("a guidance target that is not thirty places"))?;
     let weights: Vec<f64> = guidance.weights.iter().map(|w| f64::from(*w)).collect();
     let weights_fit = weights.len() == HORIZON && weights.iter().all(|w| (0.0..=1.0).contains(w));
-    if !weights_fit || !(0.0 <= guidance.beta && guidance.beta.is_finite()) {
+    let beta_fits = 0.0 <= guidance.beta && guidance.beta.is_finite();
+    if !weights_fit || !beta_fits {
         return Err(decide(
             "guidance weights that are not thirty numbers in 0 to 1",
         ));

@@ -72,7 +72,7 @@ impl Matrix {
                 let before = (0..column).map(|k| lower[row * n + k] * lower[column * n + k]);
                 let rest = self.at(row, column) - before.sum::<f64>();
                 lower[row * n + column] = if row == column {
-                    if !(0.0 < rest) {
+                    if rest.is_nan() || rest <= 0.0 {
                         return None;
                     }
                     rest.sqrt()

@@ -16,6 +16,8 @@ use super::flow::{Modes, Pull, Sampler, Step, covariance};
 use super::plan::{Mixture, SCALE_M, mixture, pack, plan, unpack};
 use super::{HORIZON, PREFIX_MAX, Row, TwoGatePolicy};
 
+mod strategies;
+
 const GOLDEN: &str = include_str!("../../../../../tests/fixtures/twogate/golden.json");
 /// Both sides are float64; they differ by how a 30×30 matrix is inverted.
 const TOLERANCE: f64 = 1e-9;
