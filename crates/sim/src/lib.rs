@@ -1,5 +1,6 @@
-//! The demo cell: a simulated world with arms, blocks, trays and cameras, and the policy that
-//! solves its task from the scene's poses.
+//! The simulated cells. The demo cell: a world with arms, blocks, trays and cameras, and the policy
+//! that solves its task from the scene's poses. TwoGate: a point between two gates, and an analytic
+//! flow policy, to measure strategies with.
 //!
 //! One [`world::SimWorld`] owns the physics; robot, cameras and oracle are handles to it. It steps
 //! by 1/240 s of virtual time, and the same seed and commands give bit-identical states and frames.
