@@ -19,6 +19,7 @@ use crate::link::zenoh::Zenoh;
 use crate::liveliness::{AliveToken, AliveWatch, WATCH_KEEP, WATCH_LIMITS};
 use crate::publisher::Publisher;
 use crate::subscriber::Subscriber;
+use crate::travel::Travel;
 use crate::waker::Waker;
 
 /// The bus of one process; clones share the link.
@@ -46,7 +47,17 @@ impl Bus {
         clock: SharedClock,
         delay_ns: impl Fn(&Row) -> u64 + Send + Sync + 'static,
     ) -> Self {
-        Self::over(Arc::new(Queue::new(clock, Box::new(delay_ns))))
+        Self::travelling(clock, move |row| Travel::once(delay_ns(row)))
+    }
+
+    /// As [`Bus::queue`], for latency that is injected: `travel` is called once for each message that
+    /// is put, question and answer, in the order of sending, so that it may count and draw. Messages of
+    /// one row overtake each other where their travels say so.
+    pub fn travelling(
+        clock: SharedClock,
+        travel: impl Fn(&Row) -> Travel + Send + Sync + 'static,
+    ) -> Self {
+        Self::over(Arc::new(Queue::new(clock, Box::new(travel))))
     }
 
     fn over(link: Arc<dyn Link>) -> Self {

@@ -14,6 +14,7 @@
 //! | [`command`] | queries with answers: [`command::Server`], [`command::Client`] |
 //! | [`liveliness`] | tokens that vanish with their process |
 //! | [`waker`] | how a reader waits for the next arrival |
+//! | [`travel`] | how a message travels on the queue |
 //! | [`counters`] | what was received, dropped and refused, by row |
 #![forbid(unsafe_code)]
 
@@ -27,4 +28,5 @@ mod link;
 pub mod liveliness;
 pub mod publisher;
 pub mod subscriber;
+pub mod travel;
 pub mod waker;

@@ -18,12 +18,13 @@ use crate::error::{BusError, LinkError};
 use crate::link::promise::{Debt, Expiry, Promise, TimedReply};
 use crate::link::slot::{Item, Slot};
 use crate::link::{Feed, Handed, Link, Parcel, Put, Question, TokenChange};
+use crate::travel::Travel;
 
 /// Most messages that are on their way to one reader: ten seconds of the fastest stream.
 const IN_FLIGHT_MAX: usize = 4096;
 
-/// How long a message of a row travels, nanoseconds; `u64::MAX` loses it.
-pub(crate) type Delay = Box<dyn Fn(&Row) -> u64 + Send + Sync>;
+/// How a message of a row travels; called once for each message.
+pub(crate) type Delay = Box<dyn Fn(&Row) -> Travel + Send + Sync>;
 
 /// The in-process link.
 #[derive(Clone)]
@@ -33,7 +34,7 @@ pub(crate) struct Queue {
 
 struct Shared {
     clock: SharedClock,
-    delay_ns: Delay,
+    delay: Delay,
     board: Mutex<Board>,
 }
 
@@ -123,13 +124,17 @@ impl<T: Item> Feed for Arc<Inbox<T>> {
 impl Shared {
     /// Gives when a message of a row that is sent now arrives; `None` if it is lost.
     fn due_ns(&self, row: &Row) -> Option<u64> {
-        let delay_ns = (self.delay_ns)(row);
+        self.in_ns((self.delay)(row).after_ns)
+    }
+
+    fn in_ns(&self, delay_ns: u64) -> Option<u64> {
         (delay_ns != u64::MAX).then(|| self.clock.now_ns().saturating_add(delay_ns))
     }
 
     fn put(&self, key: &keyexpr, row: Option<&Row>, packet: &Packet) {
         let mut board = lock(&self.board);
-        board.n_put += 1;
+        // Two numbers a message: its second copy comes after it where both arrive at once.
+        board.n_put += 2;
         let n_put = board.n_put;
         board.readers.retain(|reader| reader.strong_count() != 0);
         let hearing: Vec<_> = board
@@ -142,11 +147,14 @@ impl Shared {
         let Some(row) = row.or(hearing.first().map(|reader| &reader.row)) else {
             return;
         };
-        let Some(due_ns) = self.due_ns(row) else {
-            return;
-        };
-        for reader in &hearing {
-            reader.send(due_ns, n_put, key.as_str(), Parcel::Packet(packet.clone()));
+        let travel = (self.delay)(row);
+        let first = self.in_ns(travel.after_ns);
+        let twin = travel.twin_after_ns.and_then(|after| self.in_ns(after));
+        for (due_ns, n_put) in [(first, n_put), (twin, n_put + 1)] {
+            let Some(due_ns) = due_ns else { continue };
+            for reader in &hearing {
+                reader.send(due_ns, n_put, key.as_str(), Parcel::Packet(packet.clone()));
+            }
         }
     }
 
@@ -198,11 +206,11 @@ impl Watcher {
 }
 
 impl Queue {
-    pub(crate) fn new(clock: SharedClock, delay_ns: Delay) -> Self {
+    pub(crate) fn new(clock: SharedClock, delay: Delay) -> Self {
         Self {
             shared: Arc::new(Shared {
                 clock,
-                delay_ns,
+                delay,
                 board: Mutex::default(),
             }),
         }
@@ -256,7 +264,7 @@ impl Link for Queue {
             return promise;
         };
         let mut board = lock(&self.shared.board);
-        board.n_put += 1;
+        board.n_put += 2;
         let n_put = board.n_put;
         board.servers.retain(|server| server.strong_count() != 0);
         let server = board

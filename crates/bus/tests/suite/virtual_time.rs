@@ -8,6 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::{any, prop_assert_eq, proptest};
 use vlad_bus::bus::Bus;
 use vlad_bus::error::BusError;
+use vlad_bus::travel::Travel;
 use vlad_wire::clock::{MS, ManualClock};
 use vlad_wire::codec::Body;
 use vlad_wire::msg::command::{Answer, Estop};
@@ -63,6 +64,38 @@ fn an_endless_delay_loses_the_message() {
     bus.publisher::<Events>(&cell(), "").unwrap().put(&event(1));
     clock.advance_to(u64::MAX);
     assert_eq!(subscriber.try_next(), None);
+}
+
+/// The first message is slow and the second is doubled: copies come in the order of their times,
+/// and the copy of one time after its message.
+#[test]
+fn a_travel_of_its_own_for_each_message_reorders_and_doubles() {
+    let clock = Arc::new(ManualClock::default());
+    let n_put = AtomicU64::new(0);
+    let bus = Bus::travelling(clock.clone(), move |_| {
+        match n_put.fetch_add(1, Ordering::Relaxed) {
+            0 => Travel::once(5),
+            1 => Travel {
+                after_ns: 2,
+                twin_after_ns: Some(9),
+            },
+            2 => Travel {
+                after_ns: 6,
+                twin_after_ns: Some(6),
+            },
+            _ => Travel::once(u64::MAX),
+        }
+    });
+    let mut subscriber = bus.subscriber::<Events>(&cell(), "", None).unwrap();
+    let publisher = bus.publisher::<Events>(&cell(), "").unwrap();
+    (1..=4).for_each(|n| publisher.put(&event(n)));
+    let mut seen = Vec::new();
+    for now_ns in 1..=10 {
+        clock.advance_to(now_ns);
+        let news = std::iter::from_fn(|| subscriber.try_next());
+        seen.extend(news.map(|event| (now_ns, event.at_ns)));
+    }
+    assert_eq!(seen, [(2, 2), (5, 1), (6, 3), (6, 3), (9, 2)]);
 }
 
 #[test]
