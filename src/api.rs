@@ -108,6 +108,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/cells/{id}/estop", estop),
         ("/v1/cells/{id}/reset", post(cells::reset)),
         ("/v1/cells/{id}/rearm", post(cells::rearm)),
+        ("/v1/cells/{id}/park", post(cells::park)),
+        ("/v1/cells/{id}/speed", post(cells::speed)),
         ("/v1/cells/{id}/frames/{view}", get(cells::frame)),
         ("/v1/episodes", get(episodes::list)),
         ("/v1/episodes/{id}", get(episodes::show)),
@@ -130,7 +132,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
     ),
     paths(
         tasks::submit, tasks::list, tasks::show, tasks::cancel, tasks::verdict,
-        cells::list, cells::show, cells::estop, cells::reset, cells::rearm, cells::frame,
+        cells::list, cells::show, cells::estop, cells::reset, cells::rearm, cells::park, cells::speed,
+        cells::frame,
         episodes::list, episodes::show, episodes::frame,
         events::follow,
         health::document, health::alive, health::ready, metrics::show,

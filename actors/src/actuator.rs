@@ -23,8 +23,8 @@ use vlad_bus::waker::Waker;
 use vlad_cell::description::RobotDescription;
 use vlad_wire::clock::{MS, SharedClock};
 use vlad_wire::id::{CellId, EpisodeId, Role};
-use vlad_wire::msg::command::Answer;
-use vlad_wire::msg::execute::{Executed, ExecutedTicks, GuardState};
+use vlad_wire::msg::command::{Answer, Signature};
+use vlad_wire::msg::execute::{Executed, ExecutedTicks};
 use vlad_wire::msg::health::Severity;
 use vlad_wire::msg::sense::{JointState, PoseQuat};
 use vlad_wire::stream::{
@@ -32,10 +32,12 @@ use vlad_wire::stream::{
     LeaseCommand, ParkCommand, PauseCommand, RearmCommand, ResetCommand, ResumeCommand,
     SpeedCommand,
 };
+use vlad_wire::text::Note;
 
-use crate::herald::Herald;
+use crate::herald::{Herald, Saying};
 use crate::pulse::{Condition, Pulse};
 use crate::role::{Core, CoreError};
+use guard::{Notice, Reply};
 use servo::{Ask, Inbound, Outbound, Sample, ServoLink, ServoThread};
 
 pub mod guard;
@@ -71,7 +73,7 @@ pub struct Actuator {
     heartbeats: Subscriber<Heartbeats>,
     tokens: AliveWatch,
     commands: Commands,
-    waiting: BTreeMap<u64, Reply>,
+    waiting: BTreeMap<u64, Answering>,
     next_number: u64,
     joints: Publisher<Joints>,
     accepted: Publisher<AcceptedTargets>,
@@ -82,7 +84,7 @@ pub struct Actuator {
 }
 
 /// Passes the guard's answer on to the one who asked.
-type Reply = Box<dyn FnOnce(&Answer) + Send>;
+type Answering = Box<dyn FnOnce(&Answer) + Send>;
 
 struct Commands {
     lease: Server<LeaseCommand>,
@@ -165,10 +167,10 @@ impl Actuator {
             self.put(asked, Ask::Reset);
         }
         while let Some(asked) = self.commands.park.try_next() {
-            self.put(asked, |_| Ask::Other);
+            self.put(asked, Ask::Park);
         }
         while let Some(asked) = self.commands.speed.try_next() {
-            self.put(asked, |_| Ask::Other);
+            self.put(asked, Ask::Speed);
         }
     }
 
@@ -182,7 +184,7 @@ impl Actuator {
         if self
             .link
             .inbound
-            .try_send(Inbound::Ask(number, ask(asked.ask.clone())))
+            .try_send(Inbound::Ask(number, Box::new(ask(asked.ask.clone()))))
             .is_ok()
         {
             self.waiting
@@ -224,52 +226,74 @@ impl Actuator {
     fn take_outbound(&mut self, now_ns: u64) {
         while let Ok(outbound) = self.link.outbound.try_recv() {
             match outbound {
-                Outbound::Sample(sample) => self.publish_sample(*sample, now_ns),
-                Outbound::Answer(number, answer) => {
-                    if let Some(reply) = self.waiting.remove(&number) {
-                        reply(&answer);
-                    }
+                Outbound::Sample(sample) => {
+                    self.publish_sample(&sample, now_ns);
+                    // The servo thread is gone when nobody takes it back.
+                    drop(self.link.spare.try_send(sample));
                 }
-                Outbound::Changed(state) => self.publish_change(&state, now_ns),
-                Outbound::Notice(notice) => {
-                    let chunk = notice.chunk.map(|id| id.to_string());
-                    let (cell, kind) = (self.herald.cell(), notice.kind);
-                    let episode = notice
-                        .task
-                        .map(|(task, attempt)| EpisodeId { task, attempt });
-                    let _span = info_span!("decision", %cell, chunk,
-                        task = episode.map(|id| id.task.to_string()),
-                        episode = episode.map(|id| id.to_string()))
-                    .entered();
-                    if notice.severity == Severity::Info {
-                        info!(kind, "{}", notice.text);
-                    } else {
-                        warn!(kind, "{}", notice.text);
-                    }
-                    self.herald.say_notice(&notice);
-                }
+                Outbound::Answer(number, ask, reply) => self.answer(number, &ask, reply),
+                Outbound::Spent(inbound) => drop(inbound),
+                Outbound::Notice(notice) => self.say(&notice),
             }
         }
     }
 
-    fn publish_change(&mut self, state: &GuardState, now_ns: u64) {
-        self.next_state_ns = now_ns + STATE_PERIOD_NS;
-        self.guard.put(state);
+    /// Answers, and says who had what done.
+    fn answer(&mut self, number: u64, ask: &Ask, reply: Reply) {
+        if let Some((kind, by)) = signed(ask)
+            && reply.done
+        {
+            let text = format!("{}: {}", by.operator, by.reason);
+            info!(cell = %self.herald.cell(), kind, "{text}");
+            let saying = Saying {
+                text: &text,
+                ..Saying::default()
+            };
+            self.herald.say(Severity::Info, kind, &saying);
+        }
+        if let Some(answering) = self.waiting.remove(&number) {
+            answering(&Answer {
+                done: reply.done,
+                text: Note::cleaned(reply.text),
+                mode: reply.state.mode,
+                reason: reply.state.reason,
+                epoch: reply.epoch,
+            });
+        }
     }
 
-    fn publish_sample(&mut self, sample: Sample, now_ns: u64) {
-        self.joints.put(&self.joint_state(&sample));
-        if let Some(tick) = &sample.tick {
-            self.accepted.put(&tick.0);
-            if self.next_state_ns <= now_ns {
-                self.publish_change(&tick.1, now_ns);
+    fn say(&mut self, notice: &Notice) {
+        let chunk = notice.chunk.map(|id| id.to_string());
+        let (cell, kind) = (self.herald.cell(), notice.kind);
+        let episode = notice
+            .task
+            .map(|(task, attempt)| EpisodeId { task, attempt });
+        let _span = info_span!("decision", %cell, chunk,
+            task = episode.map(|id| id.task.to_string()),
+            episode = episode.map(|id| id.to_string()))
+        .entered();
+        if notice.severity == Severity::Info {
+            info!(kind, "{}", notice.words);
+        } else {
+            warn!(kind, "{}", notice.words);
+        }
+        self.herald.say_notice(notice);
+    }
+
+    fn publish_sample(&mut self, sample: &Sample, now_ns: u64) {
+        self.joints.put(&self.joint_state(sample));
+        if sample.whole {
+            self.accepted.put(&sample.accepted);
+            if sample.changed || self.next_state_ns <= now_ns {
+                self.next_state_ns = now_ns + STATE_PERIOD_NS;
+                self.guard.put(&sample.state);
             }
             if !self.ticks.is_empty() {
                 let ticks = std::mem::take(&mut self.ticks);
                 self.executed.put(&ExecutedTicks { ticks });
             }
         }
-        self.ticks.push(sample.executed);
+        self.ticks.push(sample.executed.clone());
     }
 
     fn joint_state(&self, sample: &Sample) -> JointState {
@@ -292,8 +316,22 @@ impl Actuator {
             eef: eef.collect(),
             standstill: sample.still_since_ns.is_some(),
             still_since_ns: sample.still_since_ns.unwrap_or_default(),
-            rate: 1.0,
+            rate: sample.rate,
         }
+    }
+}
+
+/// Kind and signature of a command that a person gave.
+fn signed(ask: &Ask) -> Option<(&'static str, &Signature)> {
+    match ask {
+        Ask::Lease(_) => None,
+        Ask::Rearm(rearm) => Some(("rearm", &rearm.by)),
+        Ask::Resume(resume) => Some(("resume", &resume.by)),
+        Ask::Pause(pause) => Some(("pause", &pause.by)),
+        Ask::Park(park) => Some(("park", &park.by)),
+        Ask::Speed(speed) => Some(("speed", &speed.by)),
+        Ask::Estop(estop) => Some(("estop", &estop.by)),
+        Ask::Reset(reset) => Some(("reset", &reset.by)),
     }
 }
 

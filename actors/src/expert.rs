@@ -31,8 +31,12 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, info};
 use vlad_bus::bus::Bus;
 use vlad_bus::waker::Waker;
-use vlad_motion::planner::PlannerConfig;
-use vlad_motion::policy::{ActRequest, ActRows, Policy, PolicyError};
+use vlad_cell::description::RobotDescription;
+use vlad_motion::gate::delay::DelayMeter;
+use vlad_motion::gate::{Ability, Gate, GateConfig, Wanted};
+use vlad_motion::guidance::Schedule;
+use vlad_motion::planner::Replanning;
+use vlad_motion::policy::{ActRequest, ActRows, Capability, Policy, PolicyError};
 use vlad_wire::clock::{MS, SharedClock};
 use vlad_wire::id::CellId;
 use vlad_wire::msg::health::Fitness;
@@ -63,10 +67,20 @@ pub struct ExpertConfig {
     pub device: DeviceName,
     /// In which type its weights are kept: `auto`, `f32`, `bf16`, `q8` or `q4`.
     pub weights: WeightsChoice,
-    /// How consecutive chunks meet: `sync` or `naive`.
-    pub strategy: Strategy,
-    /// Ticks that are played between two decisions where chunks overlap (`T_e`).
+    /// How consecutive chunks meet: `auto`, or always `sync`, `naive`, `ensemble`, `blend`, `guided`
+    /// or `clean-prefix`.
+    pub strategy: Wanted,
+    /// When the next decision is asked for while the robot moves.
+    pub replanning: Replanning,
+    /// Ticks that are played between two decisions where chunks overlap (`T_e`), if the delay allows.
     pub ticks_per_decision: u32,
+    /// Whether the robot may be slowed down, to half its speed at most, so that a prefix covers the
+    /// delay.
+    pub slow_allowed: bool,
+    /// How long every delay must have allowed a better strategy before it is taken, milliseconds.
+    pub quiet_ms: u32,
+    /// How the weights of guidance fall.
+    pub guidance_schedule: Schedule,
     /// Euler steps of a flow policy.
     pub steps: u16,
     /// Longest wait for a context, milliseconds.
@@ -77,8 +91,8 @@ impl ExpertConfig {
     /// Lists what is wrong, as field and problem.
     pub fn faults(&self) -> Vec<(&'static str, &'static str)> {
         let mut faults = Vec::new();
-        if !matches!(self.strategy, Strategy::Sync | Strategy::Naive) {
-            faults.push(("strategy", "must be sync or naive: this build has no other"));
+        if !(100..=600_000).contains(&self.quiet_ms) {
+            faults.push(("quiet_ms", "must lie in 100 to 600000"));
         }
         if !(1..=200).contains(&self.ticks_per_decision) {
             faults.push(("ticks_per_decision", "must lie in 1 to 200"));
@@ -91,6 +105,19 @@ impl ExpertConfig {
         }
         faults
     }
+
+    /// What the strategy gate of a cell follows.
+    pub fn gate(&self, cell: &ExpertCell) -> GateConfig {
+        GateConfig {
+            wanted: self.strategy,
+            slow_allowed: self.slow_allowed,
+            ticks_per_decision: u64::from(self.ticks_per_decision),
+            dt_ns: cell.dt_ns,
+            camera_ns: cell.camera_ns,
+            age_limit_ns: cell.age_limit_ns,
+            quiet_ns: u64::from(self.quiet_ms) * MS,
+        }
+    }
 }
 
 /// One cell as the expert knows it.
@@ -102,6 +129,24 @@ pub struct ExpertCell {
     pub robot_type: RobotType,
     /// Length of a tick at full speed.
     pub dt_ns: u64,
+    /// The guard's limit of an action's age.
+    pub age_limit_ns: u64,
+    /// From what a camera sees to the observation that shows it, at the latest.
+    pub camera_ns: u64,
+}
+
+/// Gives how long an observation may take from what its slowest camera sees: a frame's period, and
+/// half of one for its way.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::as_conversions,
+    reason = "rates were checked: a period has fewer than 2^53 nanoseconds and is positive"
+)]
+pub fn camera_ns(robot: &RobotDescription) -> u64 {
+    let slowest = robot.cameras().iter().map(|camera| camera.rate_hz);
+    let rate_hz = slowest.fold(f64::INFINITY, f64::min);
+    (1.5e9 / rate_hz) as u64
 }
 
 /// Everything that an action expert is made from.
@@ -121,18 +166,30 @@ pub struct ExpertParts {
 }
 
 struct Job {
+    about: About,
+    act: ActRequest,
+}
+
+/// What a decision is about, beside the numbers that the policy reads.
+struct About {
     cell: CellId,
     request: ThinkRequest,
     context: Arc<Arriving>,
-    act: ActRequest,
     noise_seed: u64,
+    meeting: Meeting,
+}
+
+/// How a chunk meets the one before it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Meeting {
+    strategy: Strategy,
+    prefix_len: u16,
+    frozen_len: u16,
+    rate: f64,
 }
 
 struct Done {
-    cell: CellId,
-    request: ThinkRequest,
-    context: Arc<Arriving>,
-    noise_seed: u64,
+    about: About,
     from_ns: u64,
     until_ns: u64,
     result: Result<ActRows, PolicyError>,
@@ -140,7 +197,6 @@ struct Done {
 
 /// What all cells of a process share.
 struct Common {
-    planner: PlannerConfig,
     config: ExpertConfig,
     /// Of the checkpoint and of its normaliser.
     hashes: (Digest, Digest),
@@ -183,23 +239,21 @@ impl Expert {
             refusals,
             session,
         } = parts;
-        let mut states = BTreeMap::new();
-        for cell in cells {
-            let state = CellExpert::new(bus, clock, waker, (cell.clone(), session))?;
-            states.insert(cell.id, state);
-        }
         let label = policy.label();
         let hashes = (policy.model_hash(), policy.normaliser_hash());
-        let batch_max = policy.capability().batch_max.max(1);
+        let capability = policy.capability();
+        let batch_max = capability.batch_max.max(1);
+        let mut states = BTreeMap::new();
+        for cell in cells {
+            let gate = gate(&cell, &config, &capability)?;
+            let state = CellExpert::new(bus, clock, waker, (cell.clone(), session, gate))?;
+            states.insert(cell.id, state);
+        }
         let open = open(policy, clock.clone());
         let worker = match placement {
             Placement::Thread => Worker::thread("act", waker.clone(), open)
                 .map_err(|error| CoreError::Failed(error.to_string()))?,
             Placement::Inline => Worker::inline(open),
-        };
-        let planner = PlannerConfig {
-            strategy: config.strategy,
-            ticks_per_decision: u64::from(config.ticks_per_decision),
         };
         let condition = Condition {
             fitness: Fitness::Unfit(Note::cleaned("the policy is being loaded")),
@@ -207,7 +261,6 @@ impl Expert {
             policy: Some(label),
         };
         let common = Common {
-            planner,
             config,
             hashes,
             refusals,
@@ -233,7 +286,7 @@ impl Expert {
             Some(Outcome::Failed(error)) => return Err(CoreError::Failed(error)),
             Some(Outcome::Done(done)) => {
                 for done in done {
-                    if let Some(cell) = self.cells.get_mut(&done.cell) {
+                    if let Some(cell) = self.cells.get_mut(&done.about.cell) {
                         cell.conclude(&done, &self.common, now_ns);
                     }
                 }
@@ -257,10 +310,9 @@ impl Expert {
         if jobs.is_empty() {
             return;
         }
-        for job in &jobs {
-            let batch = jobs.len();
-            debug!(cell = %job.cell, task = %job.request.task, request = job.request.id, batch,
-                "acting");
+        for Job { about, .. } in &jobs {
+            let (batch, request) = (jobs.len(), &about.request);
+            debug!(cell = %about.cell, task = %request.task, request = request.id, batch, "acting");
         }
         self.worker.submit(jobs);
     }
@@ -287,6 +339,21 @@ impl Core for Expert {
     }
 }
 
+/// The strategy gate of one cell, or why strategy, policy and cell can never work together.
+fn gate(
+    cell: &ExpertCell,
+    config: &ExpertConfig,
+    capability: &Capability,
+) -> Result<Gate, CoreError> {
+    let ability = Ability {
+        prefix_trained_max: capability.prefix_trained_max,
+        guidance: capability.guidance,
+        horizon: u16::try_from(cell.robot_type.horizon).unwrap_or(u16::MAX),
+    };
+    Gate::new(config.gate(cell), ability, DelayMeter::default())
+        .map_err(|impossible| CoreError::Failed(format!("{}: {impossible}", impossible.field())))
+}
+
 fn open(
     policy: Arc<dyn Policy>,
     clock: SharedClock,
@@ -299,24 +366,14 @@ fn open(
         info!(policy = %policy.label().name, took_ms, "the action expert is warm");
         Ok(Box::new(move |jobs: Vec<Job>| {
             let from_ns = clock.now_ns();
-            let (requests, rest): (Vec<_>, Vec<_>) = jobs
-                .into_iter()
-                .map(|job| {
-                    (
-                        job.act,
-                        (job.cell, job.request, job.context, job.noise_seed),
-                    )
-                })
-                .unzip();
+            let (requests, rest): (Vec<_>, Vec<_>) =
+                jobs.into_iter().map(|job| (job.act, job.about)).unzip();
             let nothing = || Err(PolicyError::Decide("the policy gave nothing".to_owned()));
             let results = act.act(&requests).into_iter();
             let results = results.chain(std::iter::repeat_with(nothing));
             let until_ns = clock.now_ns();
-            let done = |((cell, request, context, noise_seed), result)| Done {
-                cell,
-                request,
-                context,
-                noise_seed,
+            let done = |(about, result)| Done {
+                about,
                 from_ns,
                 until_ns,
                 result,

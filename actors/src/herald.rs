@@ -78,8 +78,9 @@ impl Herald {
 
     /// Passes on what the guard noticed.
     pub fn say_notice(&self, notice: &Notice) {
+        let text = notice.words.to_string();
         let saying = Saying {
-            text: &notice.text,
+            text: &text,
             advice: notice.advice,
             task: notice.task.map(|(task, _)| task),
             chunk: notice.chunk,

@@ -21,7 +21,7 @@ use crate::actuator::servo::ServoLoop;
 use crate::actuator::settings::{GuardConfig, Shape};
 use crate::actuator::{Actuator, ActuatorParts};
 use crate::brain::{Brain, BrainParts, Placement};
-use crate::expert::{Expert, ExpertCell, ExpertConfig, ExpertParts};
+use crate::expert::{Expert, ExpertCell, ExpertConfig, ExpertParts, camera_ns};
 use crate::perception::{Perception, PerceptionConfig, PerceptionParts};
 use crate::role::{Core, CoreError};
 
@@ -69,17 +69,12 @@ impl Stepped {
         let shared: SharedClock = clock.clone();
         let bus = Bus::queue(shared.clone(), |row| u64::from(row.budget_ms) * MS);
         let shape = Shape::new(&parts.description);
+        let age_limit_ns = parts.guard.action_age_ns();
         let period_ns = shape.servo_ns;
         let dt_ns = period_ns * u64::from(shape.servo_per_tick);
         let waker = Waker::new();
-        let (servo, link) = ServoLoop::new(
-            parts.cell.clone(),
-            parts.guard,
-            shape,
-            parts.robot,
-            waker.clone(),
-        )
-        .map_err(|error| CoreError::Failed(error.to_string()))?;
+        let (servo, link) = ServoLoop::new(parts.cell.clone(), parts.guard, shape, parts.robot)
+            .map_err(|error| CoreError::Failed(error.to_string()))?;
         let actuator = ActuatorParts {
             cell: parts.cell.clone(),
             robot: parts.description.clone(),
@@ -108,6 +103,8 @@ impl Stepped {
                 id: parts.cell,
                 robot_type,
                 dt_ns,
+                age_limit_ns,
+                camera_ns: camera_ns(&parts.description),
             }],
             policy: parts.policy,
             placement: Placement::Inline,
@@ -157,6 +154,7 @@ impl Stepped {
         self.servo.beat(Beat {
             scheduled_ns: now_ns,
             now_ns,
+            suspended_ns: 0,
         });
         self.cores.iter_mut().try_for_each(|core| core.step(now_ns))
     }

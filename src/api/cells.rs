@@ -12,7 +12,7 @@ use vlad_wire::msg::sense::Frame;
 use vlad_wire::text::Name;
 
 use super::App;
-use super::dto::cell::{Cell, CellList, Order, OrderAnswer};
+use super::dto::cell::{Cell, CellList, Order, OrderAnswer, SpeedOrder};
 use super::extract::{JsonBody, NoQuery, Segments, cell_id, id};
 use super::problem::{Kind, Problem, ProblemDocument};
 
@@ -134,6 +134,56 @@ pub async fn rearm(
     JsonBody(order): JsonBody<Order>,
 ) -> Result<Json<OrderAnswer>, Problem> {
     command(&app, &id, GuardOrder::Rearm, order).await
+}
+
+/// Sends the robot to its park pose, slowly; the cell must be armed and free.
+///
+/// # Errors
+/// A problem document; 409 with the guard's reason if it refuses.
+#[utoipa::path(
+    operation_id = "park_cell",
+    post, path = "/v1/cells/{id}/park", tag = "cells", request_body = Order,
+    params(("id" = String, Path, description = "the cell's id")),
+    responses(
+        (status = 200, description = "on its way", body = OrderAnswer),
+        (status = "default", description = "refused", body = ProblemDocument,
+            content_type = "application/problem+json"),
+    )
+)]
+pub async fn park(
+    State(app): State<App>,
+    _: NoQuery,
+    Segments(id): Segments<String>,
+    JsonBody(order): JsonBody<Order>,
+) -> Result<Json<OrderAnswer>, Problem> {
+    command(&app, &id, GuardOrder::Park, order).await
+}
+
+/// Changes the speed fraction of a cell, from its next tick on.
+///
+/// # Errors
+/// A problem document; 400 for a fraction that is none.
+#[utoipa::path(
+    operation_id = "speed_cell",
+    post, path = "/v1/cells/{id}/speed", tag = "cells", request_body = SpeedOrder,
+    params(("id" = String, Path, description = "the cell's id")),
+    responses(
+        (status = 200, description = "taken", body = OrderAnswer),
+        (status = "default", description = "refused", body = ProblemDocument,
+            content_type = "application/problem+json"),
+    )
+)]
+pub async fn speed(
+    State(app): State<App>,
+    _: NoQuery,
+    Segments(id): Segments<String>,
+    JsonBody(SpeedOrder { rate, by }): JsonBody<SpeedOrder>,
+) -> Result<Json<OrderAnswer>, Problem> {
+    if !(0.0 < rate && rate <= 1.0) {
+        let detail = format!("rate is {rate}: give a fraction above 0 and at most 1");
+        return Err(Problem::new(Kind::BadRequest, detail));
+    }
+    command(&app, &id, GuardOrder::Speed(rate), by).await
 }
 
 async fn command(

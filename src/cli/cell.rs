@@ -1,4 +1,4 @@
-//! `vlad cell`: status, e-stop, reset, rearm, and the table of streams.
+//! `vlad cell`: status, e-stop, reset, rearm, park, speed, and the table of streams.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -44,6 +44,16 @@ pub enum CellAction {
     Reset(OrderArgs),
     /// Arms a disarmed or stopped cell, by name and reason: after it, tasks move the robot.
     Rearm(OrderArgs),
+    /// Sends the robot to its park pose, slowly, by name and reason; the cell must be armed and free.
+    Park(OrderArgs),
+    /// Changes the speed fraction, by name and reason, from the next tick on.
+    Speed {
+        /// Fraction of full speed, above 0 and at most 1.
+        rate: f64,
+        /// Who commands which cell, and why.
+        #[command(flatten)]
+        order: OrderArgs,
+    },
     /// Prints the table of streams; asks no daemon.
     Streams,
 }
@@ -69,14 +79,20 @@ pub struct OrderArgs {
 pub fn run(args: &CellArgs) -> anyhow::Result<()> {
     let connection = Connection::new(&args.server);
     let json = args.server.json;
-    let order = |verb: &str, cell: &CellId, operator: &Note, reason: &Note| {
-        let body = json!({ "operator": operator, "reason": reason });
+    let send = |verb: &str, cell: &CellId, body: Value| {
         let answer = connection.post(&format!("/v1/cells/{cell}/{verb}"), &body, None)?;
         if json {
             line(&answer.text)
         } else {
             print_answer(&answer)
         }
+    };
+    let order = |verb: &str, cell: &CellId, operator: &Note, reason: &Note| {
+        send(
+            verb,
+            cell,
+            json!({ "operator": operator, "reason": reason }),
+        )
     };
     match &args.action {
         CellAction::Status { cell: Some(cell) } => {
@@ -102,6 +118,11 @@ pub fn run(args: &CellArgs) -> anyhow::Result<()> {
         } => order("estop", cell, operator, reason),
         CellAction::Reset(args) => order("reset", &args.cell, &args.operator, &args.reason),
         CellAction::Rearm(args) => order("rearm", &args.cell, &args.operator, &args.reason),
+        CellAction::Park(args) => order("park", &args.cell, &args.operator, &args.reason),
+        CellAction::Speed { rate, order: args } => {
+            let by = json!({ "operator": args.operator, "reason": args.reason });
+            send("speed", &args.cell, json!({ "rate": rate, "by": by }))
+        }
         CellAction::Streams if json => line(&streams_json()),
         CellAction::Streams => line(&markdown(&CellRates::NOMINAL)),
     }
@@ -127,6 +148,7 @@ fn status_text(cell: &Value) -> String {
         row("note", field(cell, "/policy/note")),
         row("strategy", field(cell, "/strategy")),
         row("ticks per s", field(cell, "/ticks_per_s")),
+        row("speed", field(cell, "/speed_limit")),
     ];
     rows.extend(items(cell, "/not_ready").map(|why| row("not ready", field(why, ""))));
     let mut roles = vec![

@@ -93,6 +93,8 @@ fn a_line_that_makes_no_sense_ends_with_64() {
         "episode show 01JD3V7Q4Y8B3T0V5Z6W9X2C1A",
         "cell reset demo",
         "cell rearm --operator ada",
+        "cell park --operator ada",
+        "cell speed --operator ada --reason slow",
         "run --role ceo",
         "run --bind nowhere",
         "--set novalue",

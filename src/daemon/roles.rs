@@ -11,7 +11,7 @@ use vlad_actors::actuator::settings::Shape;
 use vlad_actors::actuator::{Actuator, ActuatorParts};
 use vlad_actors::brain::{Brain, BrainParts, Placement};
 use vlad_actors::expert::refusals::Refusals;
-use vlad_actors::expert::{Expert, ExpertCell, ExpertParts};
+use vlad_actors::expert::{Expert, ExpertCell, ExpertParts, camera_ns};
 use vlad_actors::gateway::cell::CellSpec;
 use vlad_actors::gateway::desk::SharedDeskServer;
 use vlad_actors::gateway::{Gateway, GatewayParts};
@@ -207,6 +207,8 @@ fn expert(ground: Ground, policy: Arc<dyn Policy>) -> Factory {
             id: cell.cell.name.clone(),
             robot_type: cell.robot.toml().robot_type.clone(),
             dt_ns: tick_ns(cell),
+            age_limit_ns: cell.guard.action_age_ns(),
+            camera_ns: camera_ns(&cell.robot),
         });
         let parts = ExpertParts {
             cells: cells.collect(),
@@ -234,15 +236,10 @@ fn actuator(ground: Ground) -> Factory {
             let name = cell.cell.name.clone();
             let shape = Shape::new(&cell.robot);
             let robot = Box::new(world.robot());
-            let (servo, link) = ServoLoop::new(
-                name.clone(),
-                cell.guard.clone(),
-                shape,
-                robot,
-                waker.clone(),
-            )
-            .map_err(|error| failed(error.to_string()))?;
-            let thread = ServoThread::start(servo, ground.clock.clone())
+            let plan = cell.guard.thread_plan();
+            let (servo, link) = ServoLoop::new(name.clone(), cell.guard.clone(), shape, robot)
+                .map_err(|error| failed(error.to_string()))?;
+            let thread = ServoThread::start(servo, ground.clock.clone(), waker.clone(), plan)
                 .map_err(|error| failed(error.to_string()))?;
             let parts = ActuatorParts {
                 cell: name,

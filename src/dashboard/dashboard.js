@@ -154,7 +154,7 @@ function showCell(cell) {
   setText(byId("policy-note"), cell.policy ? cell.policy.note : "");
   setText(byId("strategy"), cell.strategy);
   setText(byId("current"), cell.task || "none");
-  setText(byId("ticks"), `${number(cell.ticks_per_s, 1)} per second, now ${cell.tick}`);
+  setText(byId("ticks"), `${number(cell.ticks_per_s, 1)} per second at ${number(100 * cell.speed_limit, 0)} % speed, now ${cell.tick}`);
   showRoles(cell.roles);
   showStreams(cell.streams);
   showCameras(cell.cameras);
@@ -334,7 +334,8 @@ async function command(event) {
   if (!by || !cellId || !verb) return;
   remember("vlad-operator", by.operator);
   try {
-    const answer = await ask(`/v1/cells/${cellId}/${verb}`, by);
+    const body = verb === "speed" ? { rate: Number(byId("speed").value), by } : by;
+    const answer = await ask(`/v1/cells/${cellId}/${verb}`, body);
     showResult("order-result", `${verb}: the cell is ${answer.mode}`, false);
     byId("order-reason").value = "";
   } catch (error) {

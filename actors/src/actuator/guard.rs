@@ -5,27 +5,44 @@
 //! |---|---|
 //! | in | chunks, commands, heartbeats, ends of liveliness tokens, measured state |
 //! | out | one position by degree of freedom a servo tick; [`Notice`]s |
-//! | period | servo rate; a policy tick is `servo_per_tick` of them |
-//! | fails safe | every tick ends with an admitted target or a step of the stop |
+//! | period | servo rate; at speed r a policy tick is `servo_per_tick / r` of them |
+//! | fails safe | every tick ends with a motion that the envelope admitted, or a step of its stored stop |
+//!
+//! | module | holds |
+//! |---|---|
+//! | `chunks` | which chunks are taken: E1 to E9 |
+//! | `commands` | what people and the gateway may ask |
+//! | `motion` | from the buffer to the command of a servo tick |
+//! | `report` | what the bus side is told |
+//!
+//! After construction nothing here allocates or frees.
 
-use std::mem;
+use std::collections::VecDeque;
 
-use vlad_cell::robot::Measured;
-use vlad_motion::buffer::{Action, ChunkBuffer};
-use vlad_motion::interpolate::Segment;
-use vlad_safety::envelope::{admit, brake, flag};
+use vlad_cell::robot::{Measured, RobotError};
+use vlad_motion::buffer::ChunkBuffer;
+use vlad_motion::interpolate::Interpolator;
+use vlad_safety::envelope::{Envelope, Motion, flag};
+use vlad_safety::follow::{Following, plausible};
+use vlad_safety::gripper::FlipFilter;
 use vlad_safety::mode::{Event, Mode, State, transition};
-use vlad_wire::clock::MS;
+use vlad_wire::clock::{MS, SECOND};
 use vlad_wire::id::{CellId, ChunkId, Epoch, Role, TaskId, Tick};
-use vlad_wire::msg::execute::{Accepted, Executed, GuardCounters, GuardState, Source};
-use vlad_wire::msg::health::{Alive, Severity};
-use vlad_wire::msg::think::Digest;
+use vlad_wire::msg::execute::GuardCounters;
+use vlad_wire::msg::health::Alive;
 
 use super::settings::{GuardConfig, Shape};
 use super::watch::Watch;
+use motion::Pace;
+pub use notice::{Notice, Words};
 
 mod chunks;
 mod commands;
+mod motion;
+pub mod notice;
+mod report;
+
+pub use commands::Reply;
 
 /// Slowest joint that still counts as moving, radians per second; encoders and contact jitter.
 const STILL_RAD_S: f64 = 0.02;
@@ -35,8 +52,12 @@ const STILL_M_S: f64 = 0.02;
 const MISSING_MAX: u32 = 2;
 /// Kind of the event that says that a chunk was refused; the expert listens for it.
 pub const CHUNK_REFUSED: &str = "chunk_refused";
+/// The same of a chunk that came after its prefix was over and would have jumped.
+pub const CHUNK_LATE: &str = "chunk_late";
 /// Notices kept between two servo ticks; more are counted by the counters alone.
 const NOTICES_MAX: usize = 32;
+/// A machine that was suspended for longer must not go on by itself (F23).
+const SUSPENDED_MAX_NS: u64 = 100 * MS;
 
 /// The lease that the guard granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,23 +69,6 @@ struct Held {
     expires_ns: u64,
 }
 
-/// Something worth a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// What kind.
-    pub kind: &'static str,
-    /// How bad.
-    pub severity: Severity,
-    /// For a person.
-    pub text: String,
-    /// What to do about it.
-    pub advice: Option<&'static str>,
-    /// The chunk that it concerns.
-    pub chunk: Option<ChunkId>,
-    /// The task that held the lease then, with its try.
-    pub task: Option<(TaskId, u32)>,
-}
-
 /// When a servo tick should have begun and did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Beat {
@@ -72,6 +76,34 @@ pub struct Beat {
     pub scheduled_ns: u64,
     /// By the clock.
     pub now_ns: u64,
+    /// How long the machine has been suspended since it started.
+    pub suspended_ns: u64,
+}
+
+/// Why the robot could not be read or commanded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The link or the driver failed.
+    Robot,
+    /// Its own controller stopped it: a protective or an emergency stop (F43).
+    VendorStop,
+}
+
+impl Failure {
+    /// Sorts a driver's error.
+    pub fn of(error: &RobotError) -> Self {
+        match error {
+            RobotError::ProtectiveStop(_) => Self::VendorStop,
+            RobotError::Disconnected | RobotError::Driver(_) => Self::Robot,
+        }
+    }
+
+    fn event(self) -> Event {
+        match self {
+            Self::Robot => Event::RobotError,
+            Self::VendorStop => Event::VendorStop,
+        }
+    }
 }
 
 /// What the last accepted chunk of a lease was, to refuse what does not follow it.
@@ -79,9 +111,35 @@ pub struct Beat {
 struct Lineage {
     seq: u64,
     obs_seq: Option<u64>,
-    hashes: Option<(Digest, Digest)>,
+    /// Hashes of model and normaliser; empty before the first chunk.
+    hashes: [Vec<u8>; 2],
     unsound_in_row: u32,
 }
+
+impl Lineage {
+    fn new() -> Self {
+        Self {
+            hashes: [0, 1].map(|_| Vec::with_capacity(HASH_MAX)),
+            ..Self::default()
+        }
+    }
+
+    /// Begins anew, keeping its memory.
+    fn restart(&mut self) {
+        self.hashes.iter_mut().for_each(Vec::clear);
+        self.resume();
+    }
+
+    /// Begins anew under another epoch of the same task.
+    fn resume(&mut self) {
+        self.seq = 0;
+        self.obs_seq = None;
+        self.unsound_in_row = 0;
+    }
+}
+
+/// Longest hash of a model, bytes.
+const HASH_MAX: usize = 64;
 
 /// The guard's whole state.
 #[derive(Debug)]
@@ -96,21 +154,39 @@ pub struct Guard {
     lineage: Lineage,
     watch: Watch,
     buffer: ChunkBuffer,
-    segment: Segment,
+    interpolator: Interpolator,
+    envelope: Envelope,
+    following: Following,
+    /// By degree of freedom; `None` for what is no gripper.
+    flips: Vec<Option<FlipFilter>>,
+    pace: Pace,
     playing: Option<(ChunkId, u16)>,
     missing: u32,
+    /// Servo tick at which parking began.
+    parking_since: u64,
+    /// Servo ticks in a row whose motion the envelope refused.
+    refused_in_row: u32,
     tick: Tick,
-    step: u32,
     servo_tick: u64,
     played: u64,
+    /// Where the tick before should have ended and where this one should.
+    before: Vec<f64>,
+    target: Vec<f64>,
+    /// A row that is judged, and the one before it.
+    judged: Vec<f64>,
+    before_row: Vec<f64>,
+    wanted: Vec<Motion>,
+    /// Positions of the envelope's motion: what the robot is told.
     command: Vec<f64>,
-    velocity: Vec<f64>,
     measured: Measured,
     still_since_ns: Option<u64>,
     blind_since_ns: Option<u64>,
+    suspended_ns: Option<u64>,
     late_in_row: u32,
+    /// When the late servo ticks of the last second began.
+    late_ns: VecDeque<u64>,
     counters: GuardCounters,
-    notices: Vec<Notice>,
+    notices: VecDeque<Notice>,
     changed: bool,
 }
 
@@ -118,56 +194,78 @@ impl Guard {
     /// Makes a disarmed guard that commands the pose it finds.
     pub fn new(cell: CellId, config: GuardConfig, shape: Shape, found: &Measured) -> Self {
         let n_dofs = shape.limits.len();
+        let flips = found.position.iter().zip(&shape.gripper);
         Self {
             cell,
-            config,
             state: State::START,
             since_ns: found.sampled_at_ns,
             epoch: 0,
             lease: None,
-            lineage: Lineage::default(),
+            lineage: Lineage::new(),
             watch: Watch::default(),
-            buffer: ChunkBuffer::default(),
-            segment: Segment::default(),
+            buffer: ChunkBuffer::new(n_dofs, config.late_chunk_rule),
+            interpolator: Interpolator::new(&shape.limits),
+            envelope: Envelope::new(shape.envelope(), &found.position),
+            following: Following::new(shape.tolerance(&config), n_dofs),
+            flips: flips
+                .map(|(found, gripper)| gripper.then(|| shape.flip_filter(*found)))
+                .collect(),
+            pace: Pace::new(shape.servo_per_tick, shape.servo_ns),
             playing: None,
             missing: 0,
+            parking_since: 0,
+            refused_in_row: 0,
             tick: 0,
-            step: 0,
             servo_tick: 0,
             played: 0,
+            before: found.position.clone(),
+            target: found.position.clone(),
+            judged: found.position.clone(),
+            before_row: found.position.clone(),
+            wanted: vec![Motion::default(); n_dofs],
             command: found.position.clone(),
-            velocity: vec![0.0; n_dofs],
             measured: found.clone(),
             still_since_ns: None,
             blind_since_ns: None,
+            suspended_ns: None,
             late_in_row: 0,
+            late_ns: VecDeque::with_capacity(to_usize(config.overrun_per_s_max)),
             counters: GuardCounters::default(),
-            notices: Vec::new(),
+            notices: VecDeque::with_capacity(NOTICES_MAX),
             changed: true,
+            config,
             shape,
         }
     }
 
-    /// Runs one servo tick: everything due by time, then one command. `None` as sample means that
-    /// the robot could not be read; a sample with numbers that are none counts as the same.
-    pub fn servo(&mut self, beat: Beat, sample: Option<&Measured>) -> Executed {
-        let timely = |sample: &&Measured| self.is_timely(sample, beat.now_ns);
-        match sample.filter(|sample| self.is_sound(sample)).filter(timely) {
-            Some(sample) => self.measured.clone_from(sample),
-            None => self.apply(Event::RobotError, beat.now_ns),
+    /// Runs one servo tick: everything due by time, then one command. A sample with numbers that
+    /// are none, that is old, or that no robot can have moved to counts as a robot that cannot be
+    /// read. Gives the [`flag`]s.
+    pub fn servo(&mut self, beat: Beat, sample: Result<&Measured, Failure>) -> u32 {
+        match sample {
+            Ok(sample) if self.is_sound(sample) && self.is_timely(sample, beat.now_ns) => {
+                if self.is_plausible(sample) {
+                    self.measured.clone_from(sample);
+                } else {
+                    self.counters.implausible += 1;
+                    self.apply(Event::Implausible, beat.now_ns);
+                }
+            }
+            Ok(_) => self.apply(Event::RobotError, beat.now_ns),
+            Err(failure) => self.apply(failure.event(), beat.now_ns),
         }
         let mut flags = self.note_lateness(beat);
+        self.note_suspension(beat);
         self.follow_time(beat.now_ns);
         self.servo_tick += 1;
-        self.step += 1;
-        if self.shape.servo_per_tick < self.step {
-            self.step = 1;
+        if self.pace.advance() {
             self.tick += 1;
             self.begin_tick(beat.now_ns);
         }
-        flags |= self.move_one_step();
+        flags |= self.move_one_step(beat.now_ns);
+        self.note_following(beat.now_ns);
         self.note_standstill(beat.now_ns);
-        self.executed(beat, flags)
+        flags
     }
 
     /// The positions to command, by degree of freedom.
@@ -178,6 +276,11 @@ impl Guard {
     /// The mode and its reason.
     pub fn state(&self) -> State {
         self.state
+    }
+
+    /// The policy tick.
+    pub fn tick(&self) -> Tick {
+        self.tick
     }
 
     /// Takes a heartbeat.
@@ -210,23 +313,18 @@ impl Guard {
     }
 
     /// Takes the robot's refusal of a command.
-    pub fn robot_failed(&mut self, now_ns: u64) {
-        self.apply(Event::RobotError, now_ns);
+    pub fn robot_failed(&mut self, failure: Failure, now_ns: u64) {
+        self.apply(failure.event(), now_ns);
     }
 
-    /// Gives what happened since the last call, and whether the state changed.
-    pub fn take_notices(&mut self) -> (Vec<Notice>, bool) {
-        (mem::take(&mut self.notices), mem::take(&mut self.changed))
+    /// Gives the oldest thing worth a line that was not given yet.
+    pub fn next_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
     }
 
     /// Period of the servo loop.
     pub fn servo_ns(&self) -> u64 {
         self.shape.servo_ns
-    }
-
-    /// Whether the policy tick has just begun.
-    pub fn tick_begins(&self) -> bool {
-        self.step == 1
     }
 
     /// Since when the robot stands still.
@@ -239,46 +337,27 @@ impl Guard {
         &self.measured
     }
 
-    /// The buffer of accepted future targets.
-    pub fn accepted(&self, now_ns: u64) -> Accepted {
-        let newest = self.buffer.newest();
-        let rows = self
-            .buffer
-            .ahead()
-            .flat_map(|action| self.shape.slots.to_slots(&action.target));
-        Accepted {
-            epoch: self.epoch,
-            sampled_at_ns: now_ns,
-            tick: self.tick,
-            mode: self.state.mode,
-            reason: self.state.reason,
-            chunk: newest.map(|(chunk, _)| chunk),
-            strategy: newest.map(|(_, strategy)| strategy),
-            played: self.played,
-            width: u16::try_from(self.shape.slots.width()).unwrap_or(u16::MAX),
-            rows: rows.collect(),
-        }
-    }
-
-    /// The state for the stream `guard`; `ticks_per_s` is measured outside.
-    pub fn guard_state(&self, now_ns: u64, ticks_per_s: f64) -> GuardState {
-        GuardState {
-            mode: self.state.mode,
-            reason: self.state.reason,
-            since_ns: self.since_ns,
-            sent_at_ns: now_ns,
-            epoch: self.epoch,
-            lease: self.lease.map(|held| held.task),
-            tick: self.tick,
-            ticks_per_s,
-            counters: self.counters,
-        }
-    }
-
     /// Whether a sample is no older than its limit; a robot that repeats an old one is not known.
     fn is_timely(&self, sample: &Measured, now_ns: u64) -> bool {
         let limit_ns = u64::from(self.config.state_late_max) * self.shape.servo_ns;
         now_ns.saturating_sub(sample.sampled_at_ns) <= limit_ns
+    }
+
+    fn is_sound(&self, sample: &Measured) -> bool {
+        let sound = |list: &[f64]| {
+            list.len() == self.shape.limits.len() && list.iter().all(|x| x.is_finite())
+        };
+        sound(&sample.position) && sound(&sample.velocity)
+    }
+
+    /// Whether the joints can have moved from the last sound sample to this one (F41).
+    fn is_plausible(&self, sample: &Measured) -> bool {
+        let passed_ns = sample
+            .sampled_at_ns
+            .saturating_sub(self.measured.sampled_at_ns);
+        let dt_s = seconds(passed_ns.max(self.shape.servo_ns));
+        let (before, now) = (&self.measured.position, &sample.position);
+        plausible(before, now, &self.shape.plausible, dt_s)
     }
 
     /// Everything that time alone decides: silence, leases, time-outs.
@@ -305,104 +384,54 @@ impl Guard {
         }
     }
 
-    fn begin_tick(&mut self, now_ns: u64) {
-        if self.state.mode != Mode::Running {
-            return;
-        }
-        match self.buffer.take(self.tick) {
-            Some(action) => self.begin_action(&action, now_ns),
-            None if self.buffer.plans_gap()
-                && self.watch.thinks(now_ns, self.config.silence_ns()) =>
-            {
-                self.apply(Event::PlannedGap, now_ns);
-            }
-            None => {
-                self.playing = None;
-                self.missing += 1;
-                self.counters.stalled += 1;
-                if MISSING_MAX <= self.missing {
-                    self.apply(Event::BufferEmpty, now_ns);
-                }
-            }
-        }
-    }
-
-    fn begin_action(&mut self, action: &Action, now_ns: u64) {
-        if self.config.action_age_ns() < now_ns.saturating_sub(action.captured_at_ns) {
-            self.counters.stale += 1;
-            self.apply(Event::ActionTooOld, now_ns);
-            return;
-        }
-        self.missing = 0;
-        self.played += 1;
-        self.playing = Some((action.chunk, action.index));
-        self.segment.begin(&self.command, &action.target);
-    }
-
-    /// Moves the command by one servo period: along the segment, or down the velocity ramp.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::as_conversions,
-        reason = "a servo period has fewer than 2^53 nanoseconds"
-    )]
-    fn move_one_step(&mut self) -> u32 {
-        let dt_s = self.shape.servo_ns as f64 / 1e9;
-        let follows = self.state.mode == Mode::Running && self.playing.is_some();
-        let mut flags = if follows { 0 } else { flag::STOP };
-        let dofs = self
-            .shape
-            .limits
-            .iter()
-            .zip(&mut self.command)
-            .zip(&mut self.velocity);
-        for (dof, ((limits, command), velocity)) in dofs.enumerate() {
-            let slower = brake(limits, *velocity, dt_s);
-            if !follows && slower == 0.0 {
-                // Whoever stands stays, also outside the limits: only a chunk walks back from there.
-                *velocity = 0.0;
-                continue;
-            }
-            let target = if follows {
-                self.segment.at(dof, self.step, self.shape.servo_per_tick)
-            } else {
-                *command + slower * dt_s
-            };
-            let (admitted, changed) = admit(limits, *command, target, dt_s);
-            *velocity = (admitted - *command) / dt_s;
-            *command = admitted;
-            flags |= changed;
-        }
-        let clamped = flag::POSITION_CLAMPED | flag::SPEED_CLAMPED | flag::NOT_FINITE;
-        self.counters.clamped += u64::from(flags & clamped != 0);
-        flags
-    }
-
-    fn is_sound(&self, sample: &Measured) -> bool {
-        let sound = |list: &[f64]| {
-            list.len() == self.shape.limits.len() && list.iter().all(|x| x.is_finite())
-        };
-        sound(&sample.position) && sound(&sample.velocity)
-    }
-
     fn note_lateness(&mut self, beat: Beat) -> u32 {
+        let second_ago_ns = beat.now_ns.saturating_sub(SECOND);
+        while self.late_ns.front().is_some_and(|at| *at < second_ago_ns) {
+            self.late_ns.pop_front();
+        }
         if beat.now_ns.saturating_sub(beat.scheduled_ns) <= self.shape.servo_ns {
             self.late_in_row = 0;
             return 0;
         }
         self.counters.late += 1;
         self.late_in_row += 1;
-        if self.config.overrun_max <= self.late_in_row {
+        if self.late_ns.len() < to_usize(self.config.overrun_per_s_max) {
+            self.late_ns.push_back(beat.now_ns);
+        }
+        let often = to_usize(self.config.overrun_per_s_max) <= self.late_ns.len();
+        if self.config.overrun_max <= self.late_in_row || often {
             self.apply(Event::ServoOverrun, beat.now_ns);
         }
         flag::LATE
     }
 
+    fn note_suspension(&mut self, beat: Beat) {
+        let before_ns = self.suspended_ns.replace(beat.suspended_ns);
+        let gap_ns = beat
+            .suspended_ns
+            .saturating_sub(before_ns.unwrap_or(beat.suspended_ns));
+        if SUSPENDED_MAX_NS < gap_ns {
+            self.apply(Event::ClockGap, beat.now_ns);
+        }
+    }
+
+    /// E11: what moves must follow what it is told.
+    fn note_following(&mut self, now_ns: u64) {
+        if self
+            .following
+            .note(&self.command, &self.measured.position)
+            .is_some()
+        {
+            self.apply(Event::FollowingError, now_ns);
+            self.following.restart();
+        }
+    }
+
     fn note_standstill(&mut self, now_ns: u64) {
-        let commanded = self.velocity.iter().all(|speed| *speed == 0.0);
         let mut dofs = self.measured.velocity.iter().zip(&self.shape.gripper);
         let measured = dofs
             .all(|(speed, gripper)| speed.abs() < if *gripper { STILL_M_S } else { STILL_RAD_S });
-        if !(commanded && measured) {
+        if !(self.envelope.still() && measured) {
             self.still_since_ns = None;
             return;
         }
@@ -411,33 +440,6 @@ impl Guard {
         }
         if self.state.mode == Mode::Stopping {
             self.apply(Event::Standstill, now_ns);
-        }
-    }
-
-    fn executed(&self, beat: Beat, flags: u32) -> Executed {
-        let playing = if flags & flag::STOP == 0 {
-            self.playing
-        } else {
-            None
-        };
-        Executed {
-            tick: self.tick,
-            servo_tick: self.servo_tick,
-            epoch: self.epoch,
-            scheduled_at_ns: beat.scheduled_ns,
-            woke_at_ns: beat.now_ns,
-            sent_at_ns: beat.now_ns,
-            source: if playing.is_some() {
-                Source::Policy
-            } else {
-                Source::Hold
-            },
-            chunk: playing.map(|(chunk, _)| chunk),
-            index: playing.map(|(_, index)| index),
-            command: self.command.clone(),
-            measured: self.measured.position.clone(),
-            flags,
-            mode: self.state.mode,
         }
     }
 
@@ -454,29 +456,33 @@ impl Guard {
             self.buffer.clear();
             self.playing = None;
             self.missing = 0;
+            self.refused_in_row = 0;
         }
-        let severity = match self.state.mode {
-            Mode::Stopping | Mode::Stopped | Mode::Estopped => Severity::Warn,
-            Mode::Fault => Severity::Error,
-            Mode::Disarmed | Mode::Armed | Mode::Running | Mode::Hold => Severity::Info,
-        };
-        self.notice(Notice {
-            kind: "mode_changed",
-            severity,
-            text: format!("{}: {}", self.state.mode, self.state.reason.meaning()),
-            advice: Some(self.state.reason.what_to_do()),
-            chunk: None,
-            task: None,
-        });
+        let stop_s = self.envelope.stop_time_s();
+        self.notice(Notice::mode_changed(self.state, stop_s));
     }
 
     /// Keeps something worth a line, with the task that holds the lease.
     fn notice(&mut self, notice: Notice) {
         let task = self.lease.map(|held| (held.task, held.attempt));
         if self.notices.len() < NOTICES_MAX {
-            self.notices.push(Notice { task, ..notice });
+            self.notices.push_back(Notice { task, ..notice });
         }
     }
+}
+
+/// Nanoseconds in seconds.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::as_conversions,
+    reason = "spans of a motion have fewer than 2^53 nanoseconds"
+)]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+fn to_usize(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

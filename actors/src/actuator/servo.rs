@@ -1,31 +1,43 @@
 //! The guard's own thread: an absolute schedule, the robot, and two bounded channels.
 //!
 //! The same [`ServoLoop`] runs on a thread (real time) and under `stepped` (virtual time). What
-//! does not fit in a channel is dropped and counted: the servo path never waits for anybody.
+//! does not fit in a channel is dropped and counted: the servo path never waits for anybody. It
+//! allocates and frees nothing: samples go round between both sides, and what arrives goes back to
+//! be freed. It takes no lock: the channels are arrays with atomic places whose other ends never
+//! block, and the bus side is woken by unparking a thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
+use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::mm::MlockAllFlags;
 use rustix::thread::{ClockId, clock_nanosleep_absolute};
+use rustix::time::clock_gettime;
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
 use vlad_bus::waker::Waker;
 use vlad_cell::robot::{Measured, Robot, RobotError};
 use vlad_wire::clock::{SECOND, SharedClock};
 use vlad_wire::id::{CellId, Role, Tick};
-use vlad_wire::msg::command::{Answer, Estop, Lease, Pause, Rearm, Reset, Resume};
+use vlad_wire::msg::command::{Estop, Lease, Park, Pause, Rearm, Reset, Resume, Speed};
 use vlad_wire::msg::execute::{Accepted, Executed, GuardState};
 use vlad_wire::msg::health::Alive;
 use vlad_wire::msg::think::Chunk;
 
-use super::guard::{Beat, Guard, Notice};
+use super::guard::{Beat, Failure, Guard, Notice, Reply};
 use super::settings::{GuardConfig, Shape};
 
 /// What may wait for the next servo tick.
 const INBOUND_MAX: usize = 64;
-/// What may wait for the bus side: half a second of servo ticks at 1 kHz.
-const OUTBOUND_MAX: usize = 512;
+/// Samples that go round: half a second of servo ticks at 1 kHz.
+const SAMPLES: usize = 512;
+/// What may wait for the bus side: all samples, and what else they may have with them.
+const OUTBOUND_MAX: usize = 2 * SAMPLES;
 
 /// Longest stop of any robot, and some: after it the thread ends and the vendor's watchdog acts.
 const WIND_DOWN_NS: u64 = 3 * SECOND;
@@ -42,7 +54,7 @@ pub enum Inbound {
     /// The end of a role's liveliness token.
     Died(Role, u64),
     /// A command, and the number that its answer will carry.
-    Ask(u64, Ask),
+    Ask(u64, Box<Ask>),
 }
 
 /// A command.
@@ -56,29 +68,32 @@ pub enum Ask {
     Resume(Resume),
     /// See [`Pause`].
     Pause(Pause),
+    /// See [`Park`].
+    Park(Park),
+    /// See [`Speed`].
+    Speed(Speed),
     /// See [`Estop`].
     Estop(Estop),
     /// See [`Reset`].
     Reset(Reset),
-    /// A command that this guard does not offer.
-    Other,
 }
 
-/// What comes from the guard.
+/// What comes from the guard. Whatever owns memory goes back to the bus side to be freed: the
+/// servo path frees nothing, as it allocates nothing.
 #[derive(Debug)]
 pub enum Outbound {
     /// One servo tick.
     Sample(Box<Sample>),
-    /// An answer with its command's number.
-    Answer(u64, Answer),
-    /// The mode or its reason changed.
-    Changed(Box<GuardState>),
+    /// What became of a command, with its number.
+    Answer(u64, Box<Ask>, Reply),
+    /// A chunk or a heartbeat that is no longer needed.
+    Spent(Inbound),
     /// Something worth a line.
     Notice(Notice),
 }
 
-/// What one servo tick gave.
-#[derive(Debug)]
+/// What one servo tick gave. Made once and used again and again.
+#[derive(Debug, Clone)]
 pub struct Sample {
     /// What was commanded and measured.
     pub executed: Executed,
@@ -88,8 +103,17 @@ pub struct Sample {
     pub velocity: Vec<f64>,
     /// Since when the robot stands still.
     pub still_since_ns: Option<u64>,
-    /// At the first servo tick of a policy tick: buffer and state.
-    pub tick: Option<Box<(Accepted, GuardState)>>,
+    /// Speed fraction of this policy tick.
+    pub rate: f64,
+    /// Whether the mode or its reason changed.
+    pub changed: bool,
+    /// Whether [`Sample::accepted`] and [`Sample::state`] are this tick's: at a change, and at the
+    /// first servo tick of a policy tick.
+    pub whole: bool,
+    /// The buffer.
+    pub accepted: Accepted,
+    /// The guard's state.
+    pub state: GuardState,
 }
 
 /// The guard with its robot.
@@ -99,7 +123,7 @@ pub struct ServoLoop {
     measured: Measured,
     inbound: Receiver<Inbound>,
     outbound: SyncSender<Outbound>,
-    waker: Waker,
+    spare: Receiver<Box<Sample>>,
     meter: TickMeter,
     dropped: u64,
 }
@@ -111,25 +135,24 @@ pub struct ServoLink {
     pub inbound: SyncSender<Inbound>,
     /// From the guard.
     pub outbound: Receiver<Outbound>,
+    /// Samples that were read, to be used again.
+    pub spare: SyncSender<Box<Sample>>,
 }
 
 impl ServoLoop {
     /// Reads the robot's pose and makes a disarmed guard of it.
     ///
     /// # Errors
-    /// [`RobotError`] if the robot cannot be read, or has another number of degrees of freedom.
+    /// [`RobotError`] if the robot cannot be read, has another number of degrees of freedom, or has
+    /// no watchdog that would stop it without us and is no simulation (E12).
     pub fn new(
         cell: CellId,
         config: GuardConfig,
         shape: Shape,
         mut robot: Box<dyn Robot>,
-        waker: Waker,
     ) -> Result<(Self, ServoLink), RobotError> {
         let n_dofs = shape.limits.len();
-        if robot.n_dofs() != n_dofs {
-            let text = format!("it has {} dofs, its description {n_dofs}", robot.n_dofs());
-            return Err(RobotError::Driver(text));
-        }
+        check_robot(robot.as_ref(), n_dofs)?;
         let mut measured = Measured {
             sampled_at_ns: 0,
             position: vec![0.0; n_dofs],
@@ -143,16 +166,20 @@ impl ServoLoop {
         }
         let (in_tx, inbound) = sync_channel(INBOUND_MAX);
         let (outbound, out_rx) = sync_channel(OUTBOUND_MAX);
+        let (spare_tx, spare) = sync_channel(SAMPLES);
         let guard = Guard::new(cell, config, shape, &measured);
-        let meter = TickMeter::default();
+        for _ in 0..SAMPLES {
+            // There is room for all of them.
+            drop(spare_tx.try_send(Box::new(guard.empty_sample())));
+        }
         let servo = Self {
             guard,
             robot,
             measured,
             inbound,
             outbound,
-            waker,
-            meter,
+            spare,
+            meter: TickMeter::default(),
             dropped: 0,
         };
         Ok((
@@ -160,6 +187,7 @@ impl ServoLoop {
             ServoLink {
                 inbound: in_tx,
                 outbound: out_rx,
+                spare: spare_tx,
             },
         ))
     }
@@ -167,12 +195,16 @@ impl ServoLoop {
     /// Runs one servo tick. Gives `false` when the bus side is gone.
     pub fn beat(&mut self, beat: Beat) -> bool {
         let connected = self.take_inbound(beat.now_ns);
-        let read = self.robot.read(&mut self.measured).is_ok();
-        let executed = self.guard.servo(beat, read.then_some(&self.measured));
-        if self.robot.command(self.guard.command_now()).is_err() {
-            self.guard.robot_failed(beat.now_ns);
+        let read = self.robot.read(&mut self.measured);
+        let state = match &read {
+            Ok(()) => Ok(&self.measured),
+            Err(error) => Err(Failure::of(error)),
+        };
+        let flags = self.guard.servo(beat, state);
+        if let Err(error) = self.robot.command(self.guard.command_now()) {
+            self.guard.robot_failed(Failure::of(&error), beat.now_ns);
         }
-        self.report(executed, beat.now_ns);
+        self.report(beat, flags);
         connected
     }
 
@@ -184,63 +216,65 @@ impl ServoLoop {
 
     fn take_inbound(&mut self, now_ns: u64) -> bool {
         loop {
-            match self.inbound.try_recv() {
-                Ok(Inbound::Chunk(chunk)) => {
-                    self.guard.chunk(&chunk, now_ns);
-                }
-                Ok(Inbound::Heard(alive)) => self.guard.heard(&alive, now_ns),
-                Ok(Inbound::Challenged(challenge)) => self.guard.challenged(challenge),
-                Ok(Inbound::Died(role, session)) => self.guard.died(role, session, now_ns),
-                Ok(Inbound::Ask(number, ask)) => {
-                    let answer = self.answer(&ask, now_ns);
-                    self.send(Outbound::Answer(number, answer));
-                }
+            let inbound = match self.inbound.try_recv() {
+                Ok(inbound) => inbound,
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
+            };
+            match &inbound {
+                Inbound::Chunk(chunk) => {
+                    self.guard.chunk(chunk, now_ns);
+                }
+                Inbound::Heard(alive) => self.guard.heard(alive, now_ns),
+                Inbound::Challenged(challenge) => self.guard.challenged(*challenge),
+                Inbound::Died(role, session) => self.guard.died(*role, *session, now_ns),
+                Inbound::Ask(_, _) => {}
+            }
+            if let Inbound::Ask(number, ask) = inbound {
+                let reply = self.guard.ask(&ask, now_ns);
+                self.send(Outbound::Answer(number, ask, reply));
+            } else {
+                self.send(Outbound::Spent(inbound));
             }
         }
     }
 
-    fn answer(&mut self, ask: &Ask, now_ns: u64) -> Answer {
-        match ask {
-            Ask::Lease(lease) => self.guard.lease(lease, now_ns),
-            Ask::Rearm(rearm) => self.guard.rearm(rearm, now_ns),
-            Ask::Resume(resume) => self.guard.resume(resume, now_ns),
-            Ask::Pause(pause) => self.guard.pause(pause, now_ns),
-            Ask::Estop(estop) => self.guard.estop(estop, now_ns),
-            Ask::Reset(reset) => self.guard.reset(reset, now_ns),
-            Ask::Other => self.guard.decline(),
-        }
-    }
-
-    fn report(&mut self, executed: Executed, now_ns: u64) {
-        let (notices, changed) = self.guard.take_notices();
-        let ticks_per_s = self.meter.ticks_per_s(executed.tick, now_ns);
-        if changed {
-            let state = self.guard.guard_state(now_ns, ticks_per_s);
-            self.send(Outbound::Changed(Box::new(state)));
-        }
-        for notice in notices {
+    fn report(&mut self, beat: Beat, flags: u32) {
+        let ticks_per_s = self.meter.ticks_per_s(self.guard.tick(), beat.now_ns);
+        while let Some(notice) = self.guard.next_notice() {
             self.send(Outbound::Notice(notice));
         }
-        let tick = (changed || self.guard.tick_begins()).then(|| {
-            let state = self.guard.guard_state(now_ns, ticks_per_s);
-            Box::new((self.guard.accepted(now_ns), state))
-        });
-        self.send(Outbound::Sample(Box::new(Sample {
-            executed,
-            sampled_at_ns: self.guard.measured().sampled_at_ns,
-            velocity: self.guard.measured().velocity.clone(),
-            still_since_ns: self.guard.still_since_ns(),
-            tick,
-        })));
-        self.waker.wake();
+        let Ok(mut sample) = self.spare.try_recv() else {
+            self.dropped += 1;
+            return;
+        };
+        self.guard.fill(&mut sample, beat, flags);
+        sample.state.ticks_per_s = ticks_per_s;
+        sample.state.counters.dropped = self.dropped;
+        self.send(Outbound::Sample(sample));
     }
 
     fn send(&mut self, outbound: Outbound) {
         if let Err(TrySendError::Full(_)) = self.outbound.try_send(outbound) {
             self.dropped += 1;
         }
+    }
+}
+
+/// Longest time after which a robot's controller must stop it by itself (E12).
+const WATCHDOG_MAX: Duration = Duration::from_millis(200);
+
+fn check_robot(robot: &dyn Robot, n_dofs: usize) -> Result<(), RobotError> {
+    if robot.n_dofs() != n_dofs {
+        let text = format!("it has {} dofs, its description {n_dofs}", robot.n_dofs());
+        return Err(RobotError::Driver(text));
+    }
+    let watched = robot.watchdog().is_some_and(|after| after <= WATCHDOG_MAX);
+    if watched {
+        Ok(())
+    } else {
+        let text = "its controller has no watchdog that stops it within 200 ms without commands";
+        Err(RobotError::Driver(text.to_owned()))
     }
 }
 
@@ -268,6 +302,16 @@ impl TickMeter {
     }
 }
 
+/// How the servo thread runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadPlan {
+    /// Priority under `SCHED_FIFO`, 1 to 99; 0 leaves the thread as ordinary as any other.
+    pub priority: u8,
+    /// Whether all memory of the process is locked, so that no page of the servo path is ever read
+    /// from a disk.
+    pub locks_memory: bool,
+}
+
 /// The thread of a servo loop; asked to end when dropped, and joined.
 #[derive(Debug)]
 pub struct ServoThread {
@@ -276,42 +320,44 @@ pub struct ServoThread {
 }
 
 impl ServoThread {
-    /// Starts the thread.
+    /// Starts the thread, and one that wakes the bus side for it.
     ///
     /// # Errors
-    /// What the system says when it cannot start a thread.
-    pub fn start(mut servo: ServoLoop, clock: SharedClock) -> std::io::Result<Self> {
+    /// What the system says when it cannot start a thread, or denies priority or locked memory.
+    pub fn start(
+        servo: ServoLoop,
+        clock: SharedClock,
+        waker: Waker,
+        plan: ThreadPlan,
+    ) -> std::io::Result<Self> {
+        if plan.locks_memory {
+            rustix::mm::mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE)?;
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let period_ns = servo.guard.servo_ns();
+        let bell = Bell::start(waker)?;
+        let (ready_tx, ready_rx) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("servo".to_owned())
             .spawn(move || {
-                let mut scheduled_ns = clock.now_ns();
-                let mut ending_since_ns = None;
-                loop {
-                    scheduled_ns += period_ns;
-                    sleep_until(scheduled_ns);
-                    let now_ns = clock.now_ns();
-                    let connected = servo.beat(Beat {
-                        scheduled_ns,
-                        now_ns,
-                    });
-                    if !connected || stopped.load(Ordering::Acquire) {
-                        let since_ns = *ending_since_ns.get_or_insert(now_ns);
-                        if servo.wind_down(now_ns) || since_ns + WIND_DOWN_NS < now_ns {
-                            break;
-                        }
-                    }
-                    // No catch-up burst: what was missed is missed, and counted as lateness.
-                    let behind = now_ns.saturating_sub(scheduled_ns) / period_ns;
-                    scheduled_ns += behind * period_ns;
+                let granted = raise(plan.priority);
+                let runs = granted.is_ok();
+                // The starter waits for it.
+                drop(ready_tx.send(granted));
+                if runs {
+                    run(servo, &clock, &stopped, &bell);
                 }
             })?;
-        Ok(Self {
+        let granted = ready_rx.recv();
+        let started = Self {
             stop,
             thread: Some(thread),
-        })
+        };
+        match granted {
+            Ok(Ok(())) => Ok(started),
+            Ok(Err(text)) => Err(std::io::Error::other(text)),
+            Err(_) => Err(std::io::Error::other("the servo thread ended at once")),
+        }
     }
 
     /// Asks the thread to bring the robot to standstill and then to end.
@@ -322,6 +368,101 @@ impl ServoThread {
     /// Whether the thread has ended, by a panic for instance.
     pub fn ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+fn raise(priority: u8) -> Result<(), String> {
+    if priority == 0 {
+        return Ok(());
+    }
+    let denied = |error: &dyn std::fmt::Debug| {
+        format!(
+            "the system denies real-time priority {priority} ({error:?}): set LimitRTPRIO, or \
+             guard.realtime_priority = 0"
+        )
+    };
+    let value = ThreadPriorityValue::try_from(priority).map_err(|error| denied(&error))?;
+    set_thread_priority_and_policy(
+        thread_native_id(),
+        ThreadPriority::Crossplatform(value),
+        ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo),
+    )
+    .map_err(|error| denied(&error))
+}
+
+fn run(mut servo: ServoLoop, clock: &SharedClock, stopped: &AtomicBool, bell: &Bell) {
+    let period_ns = servo.guard.servo_ns();
+    let mut scheduled_ns = clock.now_ns();
+    let mut ending_since_ns = None;
+    loop {
+        scheduled_ns += period_ns;
+        sleep_until(scheduled_ns);
+        let now_ns = clock.now_ns();
+        let connected = servo.beat(Beat {
+            scheduled_ns,
+            now_ns,
+            suspended_ns: suspended_ns(),
+        });
+        bell.ring();
+        if !connected || stopped.load(Ordering::Acquire) {
+            let since_ns = *ending_since_ns.get_or_insert(now_ns);
+            if servo.wind_down(now_ns) || since_ns + WIND_DOWN_NS < now_ns {
+                break;
+            }
+        }
+        // No catch-up burst: what was missed is missed, and counted as lateness.
+        let behind = now_ns.saturating_sub(scheduled_ns) / period_ns;
+        scheduled_ns += behind * period_ns;
+    }
+}
+
+/// How long the machine has been suspended since it started: the monotonic clock stands still then,
+/// the other does not.
+fn suspended_ns() -> u64 {
+    let ns = |id| {
+        let at = clock_gettime(id);
+        let seconds = u64::try_from(at.tv_sec).unwrap_or(0);
+        seconds * SECOND + u64::try_from(at.tv_nsec).unwrap_or(0)
+    };
+    // The later one first: the difference can only come out smaller than it is.
+    let boot_ns = ns(ClockId::Boottime);
+    boot_ns.saturating_sub(ns(ClockId::Monotonic))
+}
+
+/// Wakes the bus side from a thread of its own: a waker takes a lock, unparking a thread does not.
+#[derive(Debug)]
+struct Bell {
+    ringer: Thread,
+    ends: Arc<AtomicBool>,
+}
+
+impl Bell {
+    fn start(waker: Waker) -> std::io::Result<Self> {
+        let ends = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&ends);
+        let thread = std::thread::Builder::new()
+            .name("servo-bell".to_owned())
+            .spawn(move || {
+                while !ended.load(Ordering::Acquire) {
+                    std::thread::park();
+                    waker.wake();
+                }
+            })?;
+        Ok(Self {
+            ringer: thread.thread().clone(),
+            ends,
+        })
+    }
+
+    fn ring(&self) {
+        self.ringer.unpark();
+    }
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Release);
+        self.ring();
     }
 }
 

@@ -2,9 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use vlad_cell::description::RobotDescription;
-use vlad_safety::envelope::Limits;
+use vlad_safety::envelope::{self, Limits};
+use vlad_safety::follow::Tolerance;
+use vlad_safety::gripper::FlipFilter;
+use vlad_safety::workspace::Workspace;
 use vlad_wire::clock::{MS, SECOND};
 use vlad_wire::robot_type::SlotMap;
+
+use super::servo::ThreadPlan;
 
 /// The guard's settings: the table `guard`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,8 +33,24 @@ pub struct GuardConfig {
     pub reset_after_ms: u32,
     /// Servo ticks in a row that may begin late by more than a period.
     pub overrun_max: u32,
+    /// Servo ticks within a second that may do so.
+    pub overrun_per_s_max: u32,
     /// Servo periods that the robot's newest sample may be old.
     pub state_late_max: u32,
+    /// E11: largest distance between command and measurement, radians (or metres of an axis).
+    pub following_rad: f64,
+    /// E11: how long it must last, milliseconds.
+    pub following_ms: u32,
+    /// E11: by how much the robot follows its commands, milliseconds.
+    pub following_lag_ms: u32,
+    /// Smallest speed fraction; an operator's smaller one becomes this one.
+    pub speed_min: f64,
+    /// Whether a chunk that comes after its prefix is over is judged by its seam (reference A.8).
+    pub late_chunk_rule: bool,
+    /// Priority of the servo thread under `SCHED_FIFO`, 1 to 99; 0 for an ordinary thread.
+    pub realtime_priority: u8,
+    /// Whether the process's memory is locked.
+    pub lock_memory: bool,
 }
 
 impl GuardConfig {
@@ -68,6 +89,7 @@ impl GuardConfig {
         demand(overruns, "overrun_max", "must lie in 1 to 10000");
         let late = (2..=10_000).contains(&self.state_late_max);
         demand(late, "state_late_max", "must lie in 2 to 10000");
+        self.motion_faults(&mut demand);
         let jump = 0.0 < self.first_command_rad && self.first_command_rad <= 0.2;
         demand(
             jump,
@@ -89,6 +111,29 @@ impl GuardConfig {
         faults
     }
 
+    fn motion_faults(&self, demand: &mut impl FnMut(bool, &'static str, &'static str)) {
+        let often = (1..=10_000).contains(&self.overrun_per_s_max);
+        demand(often, "overrun_per_s_max", "must lie in 1 to 10000");
+        let error = 0.0 < self.following_rad && self.following_rad <= 1.0;
+        demand(error, "following_rad", "must lie above 0 and at most at 1");
+        let lasts = (1..=1000).contains(&self.following_ms);
+        demand(lasts, "following_ms", "must lie in 1 to 1000");
+        let lag = self.following_lag_ms <= 500;
+        demand(lag, "following_lag_ms", "must be at most 500");
+        let slowest = 0.0 < self.speed_min && self.speed_min <= 1.0;
+        demand(slowest, "speed_min", "must lie above 0 and at most at 1");
+        let priority = self.realtime_priority <= 99;
+        demand(priority, "realtime_priority", "must lie in 0 to 99");
+    }
+
+    /// How the servo thread runs.
+    pub fn thread_plan(&self) -> ThreadPlan {
+        ThreadPlan {
+            priority: self.realtime_priority,
+            locks_memory: self.lock_memory,
+        }
+    }
+
     /// Longest silence of a role's heartbeats.
     pub fn silence_ns(&self) -> u64 {
         u64::from(self.heartbeat_missed_max) * HEARTBEAT_PERIOD_NS
@@ -103,11 +148,27 @@ impl GuardConfig {
 /// Period of the heartbeats: the stream's 50 Hz.
 pub const HEARTBEAT_PERIOD_NS: u64 = 20 * MS;
 
+/// Factor of a gripper's speed that its measured opening may have: fingers that meet something
+/// are pushed and pop.
+const GRIPPER_POP: f64 = 8.0;
+/// Smallest movement back of a gripper's target that counts as a reversal (E10), metres.
+const GRIPPER_STROKE_M: f64 = 0.005;
+
 /// The robot as the guard knows it.
 #[derive(Debug, Clone)]
 pub struct Shape {
     /// Limits by degree of freedom.
     pub limits: Vec<Limits>,
+    /// What a target or a measurement may be at all, by degree of freedom: beyond it the numbers
+    /// are wrong, not the pose (E2, F41). Half a range beyond each end.
+    pub plausible: Vec<Limits>,
+    /// How far a gripper's command may lie beyond its measured opening, metres; unlimited for
+    /// what is no gripper.
+    pub squeeze_max: Vec<f64>,
+    /// The park pose by degree of freedom.
+    pub park: Vec<f64>,
+    /// Where the arms may be.
+    pub workspace: Workspace,
     /// Which degrees of freedom are grippers.
     pub gripper: Vec<bool>,
     /// Slots by degree of freedom.
@@ -131,18 +192,75 @@ impl Shape {
     )]
     pub fn new(robot: &RobotDescription) -> Self {
         let mut gripper = vec![false; robot.n_dofs()];
-        for arm in robot.arms() {
-            if let Some(is_gripper) = gripper.get_mut(arm.gripper_dof()) {
+        let mut squeeze_max = vec![f64::INFINITY; robot.n_dofs()];
+        for (arm, toml) in robot.arms().iter().zip(&robot.toml().arms) {
+            let places = gripper
+                .get_mut(arm.gripper_dof())
+                .zip(squeeze_max.get_mut(arm.gripper_dof()));
+            if let Some((is_gripper, squeeze_max)) = places {
                 *is_gripper = true;
+                *squeeze_max = toml.gripper.squeeze_max_m;
             }
         }
+        let plausible = robot.limits().iter().zip(&gripper);
         Self {
+            plausible: plausible
+                .map(|(limits, gripper)| widened(limits, *gripper))
+                .collect(),
             limits: robot.limits().to_vec(),
             gripper,
+            squeeze_max,
+            park: robot.home().to_vec(),
+            workspace: robot.workspace().clone(),
             slots: robot.slots().clone(),
             horizon: robot.toml().robot_type.horizon,
             servo_per_tick: robot.servo_per_tick(),
             servo_ns: (SECOND as f64 / robot.toml().servo_hz).round() as u64,
         }
+    }
+
+    /// What the envelope is made for.
+    pub fn envelope(&self) -> envelope::Shape {
+        envelope::Shape {
+            limits: self.limits.clone(),
+            workspace: self.workspace.clone(),
+            dt_s: self.servo_s(),
+        }
+    }
+
+    /// When the robot counts as not following.
+    pub fn tolerance(&self, config: &GuardConfig) -> Tolerance {
+        let ticks = |ms: u32| (u64::from(ms) * MS).div_ceil(self.servo_ns.max(1));
+        Tolerance {
+            error: config.following_rad,
+            ticks: u32::try_from(ticks(config.following_ms)).unwrap_or(u32::MAX),
+            lag: usize::try_from(ticks(config.following_lag_ms)).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// The filter against fluttering of a gripper that was found at `position`.
+    pub fn flip_filter(&self, position: f64) -> FlipFilter {
+        let second = SECOND.checked_div(self.servo_ns).unwrap_or(SECOND);
+        FlipFilter::new(position, GRIPPER_STROKE_M, second)
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::as_conversions,
+        reason = "a servo period has fewer than 2^53 nanoseconds"
+    )]
+    fn servo_s(&self) -> f64 {
+        self.servo_ns as f64 / 1e9
+    }
+}
+
+fn widened(limits: &Limits, gripper: bool) -> Limits {
+    let half = (limits.max - limits.min) / 2.0;
+    let pop = if gripper { GRIPPER_POP } else { 1.0 };
+    Limits {
+        min: limits.min - half,
+        max: limits.max + half,
+        speed_max: limits.speed_max * pop,
+        ..*limits
     }
 }

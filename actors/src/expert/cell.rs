@@ -8,23 +8,31 @@ use vlad_bus::error::BusError;
 use vlad_bus::publisher::Publisher;
 use vlad_bus::subscriber::Subscriber;
 use vlad_bus::waker::Waker;
+use vlad_motion::gate::{Because, Fate, Gate};
+use vlad_motion::guidance::{Known, Mask, towards};
 use vlad_motion::noise::{decision_seed, standard_normal};
-use vlad_motion::planner::{GuardView, Plan, decide, start};
-use vlad_motion::policy::{ActRequest, ActRows, ContextFault, ContextSource, PolicyError};
+use vlad_motion::overlap::Overlap;
+use vlad_motion::planner::{GuardView, Plan, PlannerConfig, decide, disagreement, start};
+use vlad_motion::policy::{
+    ActRequest, ActRows, ContextFault, ContextSource, Guidance, PolicyError,
+};
+use vlad_motion::prefix::history::History;
+use vlad_safety::mode::Mode;
 use vlad_wire::clock::{MS, SECOND, SharedClock};
-use vlad_wire::id::{ChunkId, EpisodeId, Role, TaskId};
+use vlad_wire::id::{ChunkId, EpisodeId, Role, TaskId, Tick};
 use vlad_wire::msg::execute::Accepted;
 use vlad_wire::msg::health::Severity;
 use vlad_wire::msg::sense::JointState;
 use vlad_wire::msg::task::{ActiveTask, TaskNow};
-use vlad_wire::msg::think::{Chunk, ChunkHead, ThinkRequest};
+use vlad_wire::msg::think::{Chunk, ChunkHead, Start, Strategy, ThinkRequest};
 use vlad_wire::stream::{AcceptedTargets, Chunks, Contexts, Events, Joints, Requests, Tasks};
 use vlad_wire::text::Name;
 
 use super::assembly::Assembly;
-use super::{Common, Done, ExpertCell, Job};
-use crate::actuator::guard::CHUNK_REFUSED;
+use super::{About, Common, Done, ExpertCell, Job, Meeting};
+use crate::actuator::guard::{CHUNK_LATE, CHUNK_REFUSED};
 use crate::herald::{Herald, Saying};
+use crate::perception::SCENE_CHANGED;
 use crate::pulse::Pulse;
 
 /// How long a chunk may take from the expert to the guard's buffer and back: after it the chunk
@@ -36,11 +44,24 @@ const RETRY_NS: u64 = 200 * MS;
 /// messages must not become a flood of events.
 const SAY_NS: u64 = SECOND;
 
+/// A chunk that is farther from what was accepted, in its own large steps, is a change of mind
+/// (reference A.6, M3a).
+const DISAGREEMENT: f64 = 2.0;
+
 enum Phase {
     Idle { not_before_ns: u64 },
     Asked { request: ThinkRequest },
     Acting { request: ThinkRequest },
-    Settling { chunk: ChunkId, until_ns: u64 },
+    Settling { sent: Sent, until_ns: u64 },
+}
+
+/// A chunk on its way to the guard.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    chunk: ChunkId,
+    captured_at_ns: u64,
+    /// The first tick that its prefix does not cover; `None` without a prefix.
+    prefix_end: Option<Tick>,
 }
 
 /// One cell.
@@ -66,6 +87,11 @@ pub(super) struct CellExpert {
     /// When an event on a kind of fault may be sent again.
     say_again_ns: BTreeMap<ContextFault, u64>,
     played_at_last: Option<u64>,
+    /// Whether something changed since the last decision was asked for.
+    changed: bool,
+    gate: Gate,
+    history: History,
+    overlap: Overlap,
     last_request_id: u64,
     seq: (u64, u64),
 }
@@ -75,7 +101,7 @@ impl CellExpert {
         bus: &Bus,
         clock: &SharedClock,
         waker: &Waker,
-        (shape, session): (ExpertCell, u64),
+        (shape, session, gate): (ExpertCell, u64, Gate),
     ) -> Result<Self, BusError> {
         let cell = &shape.id;
         Ok(Self {
@@ -97,6 +123,10 @@ impl CellExpert {
             malformed: 0,
             say_again_ns: BTreeMap::new(),
             played_at_last: None,
+            changed: false,
+            gate,
+            history: History::default(),
+            overlap: Overlap::default(),
             // Stamps grow from start to start, so ids do too.
             last_request_id: clock.now_ns(),
             seq: (0, 0),
@@ -113,17 +143,28 @@ impl CellExpert {
                 }
                 self.phase = Phase::Idle { not_before_ns: 0 };
                 self.played_at_last = None;
+                self.overlap.clear();
+                self.history.clear();
             }
             self.task = task;
         }
         while let Some(accepted) = self.accepted.try_next() {
+            self.history.take(&accepted);
+            if accepted.mode != Mode::Running {
+                // Nothing from before a standstill is conditioned on, or mixed in.
+                self.history.clear();
+                self.overlap.clear();
+            }
             self.buffer = Some(accepted);
         }
         while let Some(joints) = self.joints.try_next() {
             self.measured = Some(joints);
         }
         self.take_contexts(common, now_ns);
-        self.settle();
+        self.settle(now_ns);
+        if let Some(because) = self.gate.tick(now_ns) {
+            self.say_choice(because);
+        }
     }
 
     fn take_contexts(&mut self, common: &Common, now_ns: u64) {
@@ -167,21 +208,71 @@ impl CellExpert {
     }
 
     /// Follows what became of the chunk that was sent: accepted by the buffer, refused by an event.
-    fn settle(&mut self) {
-        let accepted = self.buffer.as_ref().and_then(|buffer| buffer.chunk);
+    fn settle(&mut self, now_ns: u64) {
         while let Some(event) = self.events.try_next() {
-            let refused = event.kind.as_str() == CHUNK_REFUSED;
-            if refused
-                && matches!(self.phase, Phase::Settling { chunk, .. } if event.chunk == Some(chunk))
-            {
-                self.phase = Phase::Idle {
-                    not_before_ns: event.at_ns,
-                };
+            self.changed |= event.kind.as_str() == SCENE_CHANGED;
+            let kind = event.kind.as_str();
+            let Phase::Settling { sent, .. } = self.phase else {
+                continue;
+            };
+            if event.chunk != Some(sent.chunk) || (kind != CHUNK_REFUSED && kind != CHUNK_LATE) {
+                continue;
+            }
+            self.phase = Phase::Idle {
+                not_before_ns: event.at_ns,
+            };
+            if kind == CHUNK_LATE {
+                self.note_delay(event.at_ns, &sent, (Fate::Discarded, now_ns));
             }
         }
-        if matches!(self.phase, Phase::Settling { chunk, .. } if accepted == Some(chunk)) {
-            self.phase = Phase::Idle { not_before_ns: 0 };
+        let Phase::Settling { sent, .. } = self.phase else {
+            return;
+        };
+        let Some(buffer) = self
+            .buffer
+            .as_ref()
+            .filter(|buffer| buffer.chunk == Some(sent.chunk))
+        else {
+            return;
+        };
+        let late = sent.prefix_end.is_some_and(|end| end <= buffer.tick);
+        let fate = if late { Fate::Overrun } else { Fate::Accepted };
+        let at_ns = buffer.sampled_at_ns;
+        self.phase = Phase::Idle { not_before_ns: 0 };
+        self.note_delay(at_ns, &sent, (fate, now_ns));
+    }
+
+    /// Tells the gate how long a decision took, and says so if that changes anything.
+    fn note_delay(&mut self, at_ns: u64, sent: &Sent, (fate, now_ns): (Fate, u64)) {
+        let delay_ns = at_ns.saturating_sub(sent.captured_at_ns);
+        if let Some(because) = self.gate.note(delay_ns, fate, now_ns) {
+            self.say_choice(because);
         }
+    }
+
+    fn say_choice(&mut self, because: Because) {
+        let choice = self.gate.choice();
+        let (severity, kind) = match because {
+            Because::Degraded => (Severity::Warn, "degraded"),
+            Because::Slower | Because::Faster | Because::Recovered => {
+                (Severity::Info, "strategy_changed")
+            }
+        };
+        let text = format!(
+            "{} with a prefix of {} at {:.0} % speed, {} ticks a decision: the delay is {} ticks",
+            choice.strategy.name(),
+            choice.prefix_len,
+            choice.rate * 100.0,
+            choice.ticks_per_decision,
+            choice.delay_ticks,
+        );
+        info!(cell = %self.shape.id, kind, "{text}");
+        let saying = Saying {
+            text: &text,
+            task: self.task.as_ref().map(|task| task.id),
+            ..Saying::default()
+        };
+        self.herald.say(severity, kind, &saying);
     }
 
     pub(super) fn give_up_what_is_late(&mut self, common: &Common, now_ns: u64) {
@@ -227,8 +318,10 @@ impl CellExpert {
             accepted,
             joints,
             played_at_last: self.played_at_last,
+            changed: self.changed,
         };
-        match decide(&common.planner, &view) {
+        let planner = PlannerConfig::of(&self.gate.choice(), common.config.replanning);
+        match decide(&planner, &view) {
             Plan::Wait => {}
             Plan::Anticipate => self.anticipating = true,
             Plan::Ask {
@@ -246,6 +339,7 @@ impl CellExpert {
                     earliest_captured_ns,
                 };
                 self.played_at_last = Some(accepted.played);
+                self.changed = false;
                 debug!(cell = %self.shape.id, task = %task.id, request = request.id, "asking");
                 let deadline_ns = now_ns + common.context_timeout_ns();
                 self.assembly.expect(request, deadline_ns);
@@ -265,47 +359,89 @@ impl CellExpert {
             return None;
         }
         let seed = self.task.as_ref()?.seed;
-        let noise_seed = decision_seed(seed, context.head().obs_seq);
+        let head = context.head();
+        let noise_seed = decision_seed(seed, head.obs_seq);
         let count = self.shape.robot_type.horizon * self.shape.robot_type.width;
+        let (prefix, guidance, meeting) = self.meet(head.obs_tick, common);
         let act = ActRequest {
-            state: context.head().state.clone(),
+            state: head.state.clone(),
             context: context.clone(),
-            prefix: Vec::new(),
-            guidance: None,
+            prefix,
+            guidance,
             noise: standard_normal(noise_seed, count),
             steps: common.config.steps,
         };
         self.phase = Phase::Acting { request };
-        Some(Job {
+        let about = About {
             cell: self.shape.id.clone(),
             request,
             context,
-            act,
             noise_seed,
-        })
+            meeting,
+        };
+        Some(Job { about, act })
+    }
+
+    /// What a chunk on the observation of `obs_tick` is conditioned on. From standstill nothing is.
+    fn meet(&self, obs_tick: Tick, common: &Common) -> (Vec<Vec<f32>>, Option<Guidance>, Meeting) {
+        let choice = self.gate.choice();
+        let mut meeting = Meeting {
+            strategy: choice.strategy,
+            prefix_len: 0,
+            frozen_len: 0,
+            rate: choice.rate,
+        };
+        let moves = self
+            .buffer
+            .as_ref()
+            .is_some_and(|buffer| buffer.mode == Mode::Running);
+        let (first, horizon) = (obs_tick.saturating_add(1), self.shape.robot_type.horizon);
+        match choice.strategy {
+            Strategy::CleanPrefix if moves => {
+                let prefix = self.history.rows(first, usize::from(choice.prefix_len));
+                meeting.prefix_len = u16::try_from(prefix.len()).unwrap_or(u16::MAX);
+                (prefix, None, meeting)
+            }
+            Strategy::Guided if moves => {
+                let rows = self.history.rows(first, horizon);
+                let known = Known {
+                    accepted: rows.len(),
+                    executed: usize::try_from(choice.ticks_per_decision).unwrap_or(horizon),
+                };
+                let delay = usize::try_from(choice.delay_ticks).unwrap_or(horizon);
+                let mask = Mask::new(common.config.guidance_schedule, horizon, delay, known);
+                meeting.frozen_len = u16::try_from(mask.frozen).unwrap_or(u16::MAX);
+                (Vec::new(), towards(&rows, horizon, &mask), meeting)
+            }
+            _ => (Vec::new(), None, meeting),
+        }
     }
 
     pub(super) fn conclude(&mut self, done: &Done, common: &Common, now_ns: u64) {
-        let ours = matches!(&self.phase, Phase::Acting { request } if *request == done.request);
+        let ours =
+            matches!(&self.phase, Phase::Acting { request } if *request == done.about.request);
         if !ours {
-            debug!(request = done.request.id, "a chunk for a task that is over");
+            debug!(
+                request = done.about.request.id,
+                "a chunk for a task that is over"
+            );
             return;
         }
         // A context may turn out to be wrong after its parts were used.
-        let spoilt = done.context.ended();
-        self.assembly.end(&done.request);
+        let spoilt = done.about.context.ended();
+        self.assembly.end(&done.about.request);
         match (&done.result, spoilt) {
             (Ok(rows), None) => self.send(done, rows, common, now_ns),
             // Counted and said when it was found.
             (_, Some(error)) => {
-                warn!(cell = %self.shape.id, request = done.request.id, %error, "no chunk");
+                warn!(cell = %self.shape.id, request = done.about.request.id, %error, "no chunk");
                 self.phase = Phase::Idle {
                     not_before_ns: now_ns + RETRY_NS,
                 };
             }
             (Err(error), None) => {
-                warn!(cell = %self.shape.id, request = done.request.id, %error, "no chunk");
-                self.say_failure(error, done.request.task, (common, now_ns));
+                warn!(cell = %self.shape.id, request = done.about.request.id, %error, "no chunk");
+                self.say_failure(error, done.about.request.task, (common, now_ns));
                 self.phase = Phase::Idle {
                     not_before_ns: now_ns + RETRY_NS,
                 };
@@ -327,50 +463,58 @@ impl CellExpert {
     }
 
     fn send(&mut self, done: &Done, rows: &ActRows, common: &Common, now_ns: u64) {
-        let (strategy, hashes) = (common.config.strategy, &common.hashes);
+        let (meeting, hashes) = (done.about.meeting, &common.hashes);
         let (Some(buffer), Ok(convention)) = (&self.buffer, Name::new("joint_absolute")) else {
             return;
         };
+        let obs_tick = done.about.context.head().obs_tick;
+        let start = start(meeting.strategy, buffer.mode, buffer.strategy, obs_tick);
+        if start == Start::OnArrival && (0 < meeting.prefix_len || 0 < meeting.frozen_len) {
+            // The robot stopped meanwhile: the chunk was made to go on from a motion that is over.
+            self.phase = Phase::Idle { not_before_ns: 0 };
+            return;
+        }
+        let rows = self.finish_rows(start, rows, meeting.strategy);
         let (epoch, last_seq) = self.seq;
-        let seq = if epoch == done.request.epoch {
+        let seq = if epoch == done.about.request.epoch {
             last_seq + 1
         } else {
             1
         };
-        self.seq = (done.request.epoch, seq);
-        let context = done.context.head();
+        self.seq = (done.about.request.epoch, seq);
+        let context = done.about.context.head();
         let id = ChunkId {
-            epoch: done.request.epoch,
-            request: done.request.id,
+            epoch: done.about.request.epoch,
+            request: done.about.request.id,
         };
         let episode = EpisodeId {
-            task: done.request.task,
-            attempt: done.request.attempt,
+            task: done.about.request.task,
+            attempt: done.about.request.attempt,
         };
         let head = ChunkHead {
             cell: self.shape.id.clone(),
-            epoch: done.request.epoch,
+            epoch: done.about.request.epoch,
             seq,
             id,
-            task: done.request.task,
-            attempt: done.request.attempt,
+            task: done.about.request.task,
+            attempt: done.about.request.attempt,
             obs_seq: context.obs_seq,
             obs_tick: context.obs_tick,
             view_captured_ns: context.view_captured_ns.clone(),
             captured_at_ns: context.captured_at_ns,
-            requested_at_ns: done.request.requested_at_ns,
+            requested_at_ns: done.about.request.requested_at_ns,
             acted_from_ns: done.from_ns,
             acted_until_ns: done.until_ns,
-            start: start(strategy, buffer.mode, context.obs_tick),
+            start,
             horizon: rows.horizon,
             width: rows.width,
-            prefix_len: 0,
-            frozen_len: 0,
-            request_id: done.request.id,
-            strategy,
-            rate: 1.0,
+            prefix_len: meeting.prefix_len,
+            frozen_len: meeting.frozen_len,
+            request_id: done.about.request.id,
+            strategy: meeting.strategy,
+            rate: meeting.rate,
             dt_ns: self.shape.dt_ns,
-            noise_seed: done.noise_seed,
+            noise_seed: done.about.noise_seed,
             model_hash: hashes.0.clone(),
             normaliser_hash: hashes.1.clone(),
             frame_convention: convention,
@@ -380,21 +524,49 @@ impl CellExpert {
             episode = %episode, obs = head.obs_seq, chunk = %id)
         .entered();
         info!(start = ?head.start, "chunk sent");
+        let sent = Sent {
+            chunk: id,
+            captured_at_ns: head.captured_at_ns,
+            prefix_end: (0 < meeting.prefix_len)
+                .then(|| obs_tick.saturating_add(1 + Tick::from(meeting.prefix_len))),
+        };
         self.chunks.put(&Chunk {
             head,
-            rows: rows.rows.clone(),
+            rows: rows.rows,
         });
         self.phase = Phase::Settling {
-            chunk: id,
+            sent,
             until_ns: now_ns + SETTLE_NS,
         };
+    }
+
+    /// Mixes a chunk with the ones that it overlaps, where the strategy does so; notes whether it
+    /// contradicts what was accepted.
+    fn finish_rows(&mut self, start: Start, rows: &ActRows, strategy: Strategy) -> ActRows {
+        let Start::At(first) = start else {
+            return rows.clone();
+        };
+        let accepted = self.history.rows(first, usize::from(rows.horizon));
+        self.changed |= DISAGREEMENT < disagreement(&accepted, &rows.rows);
+        let width = usize::from(rows.width);
+        let mixed = match strategy {
+            Strategy::Ensemble => self.overlap.ensemble(first, width, rows.rows.clone()),
+            Strategy::Blend => self.overlap.blend(first, width, rows.rows.clone()),
+            Strategy::Sync | Strategy::Naive | Strategy::Guided | Strategy::CleanPrefix => {
+                rows.rows.clone()
+            }
+        };
+        ActRows {
+            rows: mixed,
+            ..rows.clone()
+        }
     }
 
     /// The decision under way, from waiting for standstill to the chunk's acceptance.
     pub(super) fn in_flight(&self) -> Option<u64> {
         match &self.phase {
             Phase::Asked { request } | Phase::Acting { request } => Some(request.id),
-            Phase::Settling { chunk, .. } => Some(chunk.request),
+            Phase::Settling { sent, .. } => Some(sent.chunk.request),
             Phase::Idle { .. } => self.anticipating.then_some(self.last_request_id),
         }
     }

@@ -7,6 +7,9 @@ use ulid::Ulid;
 use vlad_bus::bus::Bus;
 use vlad_bus::publisher::Publisher;
 use vlad_bus::subscriber::Subscriber;
+use vlad_motion::gate::Wanted;
+use vlad_motion::guidance::Schedule;
+use vlad_motion::planner::Replanning;
 use vlad_motion::policy::{Act, ActRows, Capability, ContextFault, ContextSink, Think, ThinkJob};
 use vlad_safety::mode::Mode;
 use vlad_safety::reason::Reason;
@@ -276,6 +279,8 @@ impl Floor {
                 width: 1,
             },
             dt_ns: MS,
+            age_limit_ns: 1_000 * MS,
+            camera_ns: MS,
         };
         let refusals = Arc::<Refusals>::default();
         let expert = ExpertParts {
@@ -285,8 +290,12 @@ impl Floor {
             config: ExpertConfig {
                 device: DeviceName::Cpu,
                 weights: WeightsChoice::Auto,
-                strategy: Strategy::Sync,
+                strategy: Wanted::Fixed(Strategy::Sync),
+                replanning: Replanning::Cadence,
                 ticks_per_decision: 10,
+                slow_allowed: true,
+                quiet_ms: 10_000,
+                guidance_schedule: Schedule::Exponential,
                 steps: 5,
                 context_timeout_ms: 900,
             },

@@ -21,7 +21,9 @@ use vlad_wire::id::{CellId, Role, TaskId};
 use vlad_wire::msg::health::{Event as Line, Fitness, PolicyLabel, Severity};
 use vlad_wire::msg::sense::JointState;
 use vlad_wire::msg::task::{ActiveTask, EndedTask, Outcome, TaskNow};
-use vlad_wire::stream::{EstopCommand, LeaseCommand, RearmCommand, ResetCommand, Tasks};
+use vlad_wire::stream::{
+    EstopCommand, LeaseCommand, ParkCommand, RearmCommand, ResetCommand, SpeedCommand, Tasks,
+};
 use vlad_wire::text::{Name, Note};
 
 use super::by_gateway;
@@ -79,6 +81,8 @@ pub(super) struct CellGate {
     estop: Client<EstopCommand>,
     rearm: Client<RearmCommand>,
     reset: Client<ResetCommand>,
+    park: Client<ParkCommand>,
+    speed: Client<SpeedCommand>,
     waiting: Vec<Waiting>,
     at_start: AtStart,
     last_state: Option<State>,
@@ -106,6 +110,8 @@ impl CellGate {
             estop: bus.client(cell)?,
             rearm: bus.client(cell)?,
             reset: bus.client(cell)?,
+            park: bus.client(cell)?,
+            speed: bus.client(cell)?,
             waiting: Vec::new(),
             at_start,
             last_state: None,

@@ -71,7 +71,7 @@ pub struct TaskPage {
 }
 
 /// A command to a cell's guard that a person gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum GuardOrder {
     /// Stop now, and latch.
     Estop,
@@ -79,6 +79,10 @@ pub enum GuardOrder {
     Reset,
     /// Leave disarmed or stopped.
     Rearm,
+    /// Go to the park pose.
+    Park,
+    /// Take this speed fraction, above 0 and at most 1.
+    Speed(f64),
 }
 
 /// Answers travel here.

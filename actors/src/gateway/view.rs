@@ -86,6 +86,8 @@ pub struct CellView {
     pub tick: Tick,
     /// Policy ticks per second.
     pub ticks_per_s: f64,
+    /// The operator's speed fraction, above 0 and at most 1.
+    pub speed_limit: f64,
     /// The guard's counters.
     pub counters: GuardCounters,
     /// The joints, in the robot's order; empty before the first sample.

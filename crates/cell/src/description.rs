@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use vlad_safety::capsule::Capsule;
 use vlad_safety::envelope::Limits;
 use vlad_safety::kinematics::{Chain, Joint, Pose, norm};
+use vlad_safety::workspace::{self, Box3, Workspace};
 use vlad_wire::manifest::SlotLabel;
 use vlad_wire::robot_type::{RobotType, SlotMap};
 use vlad_wire::text::Name;
@@ -44,8 +45,10 @@ pub struct JointToml {
     pub range_deg: [f64; 2],
     /// Largest speed, degrees per second.
     pub speed_max_deg_s: f64,
-    /// Deceleration of a stop, degrees per second squared.
-    pub deceleration_deg_s2: f64,
+    /// Largest acceleration, in motion and in a stop, degrees per second squared.
+    pub acceleration_max_deg_s2: f64,
+    /// Largest jerk, in motion and in a stop, degrees per second cubed.
+    pub jerk_max_deg_s3: f64,
     /// Angle of the home pose, degrees.
     pub home_deg: f64,
 }
@@ -74,8 +77,12 @@ pub struct GripperToml {
     pub range_m: [f64; 2],
     /// Largest speed of the opening, metres per second.
     pub speed_max_m_s: f64,
-    /// Deceleration of a stop, metres per second squared.
-    pub deceleration_m_s2: f64,
+    /// Largest acceleration of the opening, metres per second squared.
+    pub acceleration_max_m_s2: f64,
+    /// Largest jerk of the opening, metres per second cubed.
+    pub jerk_max_m_s3: f64,
+    /// How far a command may lie beyond the measured opening, metres: what a closed gripper squeezes with (E10).
+    pub squeeze_max_m: f64,
     /// Largest grip force, newtons.
     pub force_max_n: f64,
     /// Opening of the home pose, metres.
@@ -148,8 +155,36 @@ pub struct RobotToml {
     /// Plain linear axes.
     #[serde(default)]
     pub axes: Vec<AxisToml>,
+    /// Where the arms may be; needed where there are arms.
+    #[serde(default)]
+    pub workspace: Option<WorkspaceToml>,
     /// Cameras, in the prompt's order of views.
     pub cameras: Vec<CameraToml>,
+}
+
+/// A box in a file, by its smallest and largest corner in the cell's frame.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BoxToml {
+    /// Smallest corner, metres.
+    pub min_m: [f64; 3],
+    /// Largest corner, metres.
+    pub max_m: [f64; 3],
+}
+
+/// Where the arms may be, in a file (checks E8 and E9).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceToml {
+    /// Tools and elbows stay inside it.
+    pub inside: BoxToml,
+    /// Tools and elbows stay out of each.
+    #[serde(default)]
+    pub keep_out: Vec<BoxToml>,
+    /// Smallest distance between the capsules of two arms, metres.
+    pub clearance_m: f64,
+    /// Largest speed of a tool point, metres per second.
+    pub tool_speed_max_m_s: f64,
 }
 
 /// Something wrong in a description, with the field's path.
@@ -198,6 +233,7 @@ pub struct RobotDescription {
     home: Vec<f64>,
     slots: SlotMap,
     labels: Vec<SlotLabel>,
+    workspace: Workspace,
 }
 
 impl RobotDescription {
@@ -248,8 +284,13 @@ impl RobotDescription {
             home.push(axis.home_m);
             labels.push(label(axis.slot, axis.name.as_str(), "m")?);
         }
+        check_workspace(&toml)?;
         check_cameras(&toml)?;
         let place = if toml.arms.is_empty() { "axes" } else { "arms" };
+        let workspace = workspace(toml.workspace.as_ref(), &arms);
+        workspace
+            .fits(limits.len())
+            .map_err(|unfit| fault(place, &unfit.to_string()))?;
         let used = labels.iter().map(|label| label.slot).collect();
         let slots = SlotMap::new(toml.robot_type.width, used)
             .map_err(|error| fault(place, &error.to_string()))?;
@@ -260,6 +301,7 @@ impl RobotDescription {
             home,
             slots,
             labels,
+            workspace,
         })
     }
 
@@ -281,6 +323,11 @@ impl RobotDescription {
     /// Limits by degree of freedom.
     pub fn limits(&self) -> &[Limits] {
         &self.limits
+    }
+
+    /// Where the arms may be, as the guard knows it.
+    pub fn workspace(&self) -> &Workspace {
+        &self.workspace
     }
 
     /// The home pose by degree of freedom: radians, metres of gripper opening and of plain axes.
@@ -368,6 +415,62 @@ fn check_counts(toml: &RobotToml) -> Result<(), DescriptionError> {
     )
 }
 
+fn workspace(toml: Option<&WorkspaceToml>, arms: &[Arm]) -> Workspace {
+    let corners = |each: &BoxToml| Box3 {
+        min_m: each.min_m,
+        max_m: each.max_m,
+    };
+    let arm = |arm: &Arm| workspace::Arm {
+        chain: arm.chain.clone(),
+        first_dof: arm.first_dof,
+        capsules: arm.capsules.clone(),
+    };
+    Workspace {
+        arms: arms.iter().map(arm).collect(),
+        inside: toml.map(|toml| corners(&toml.inside)),
+        keep_out: toml
+            .iter()
+            .flat_map(|toml| &toml.keep_out)
+            .map(corners)
+            .collect(),
+        // Without arms nothing is measured.
+        clearance_m: toml.map_or(0.0, |toml| toml.clearance_m),
+        tool_speed_max_m_s: toml.map_or(f64::INFINITY, |toml| toml.tool_speed_max_m_s),
+    }
+}
+
+fn check_workspace(toml: &RobotToml) -> Result<(), DescriptionError> {
+    let Some(workspace) = &toml.workspace else {
+        let problem = "is needed: say where the arms may be";
+        return demand(toml.arms.is_empty(), "workspace", problem);
+    };
+    let sound = |each: &BoxToml| {
+        let mut corners = each.min_m.iter().zip(&each.max_m);
+        corners.all(|(min, max)| min.is_finite() && max.is_finite() && min < max)
+    };
+    demand(
+        sound(&workspace.inside),
+        "workspace.inside",
+        "each number of min_m must lie below that of max_m",
+    )?;
+    demand(
+        workspace.keep_out.iter().all(sound) && workspace.keep_out.len() <= 16,
+        "workspace.keep_out",
+        "at most 16 boxes; each number of min_m must lie below that of max_m",
+    )?;
+    demand(
+        (0.0..=0.5).contains(&workspace.clearance_m),
+        "workspace.clearance_m",
+        "must lie in 0 to 0.5",
+    )?;
+    let speed = workspace.tool_speed_max_m_s;
+    demand(
+        0.0 < speed && speed <= 5.0,
+        "workspace.tool_speed_max_m_s",
+        "must lie above 0 and at most at 5",
+    )
+}
+
 fn joint_limits(path: &str, joint: &JointToml) -> Result<Limits, DescriptionError> {
     let [min_deg, max_deg] = joint.range_deg;
     let field = |name: &str| format!("{path}.{name}");
@@ -389,12 +492,17 @@ fn joint_limits(path: &str, joint: &JointToml) -> Result<Limits, DescriptionErro
         &field("speed_max_deg_s"),
         "must lie above 0 and at most at 720",
     )?;
-    let deceleration = joint.deceleration_deg_s2;
-    let deceleration_fits = 0.0 < deceleration && deceleration <= 100_000.0;
+    let acceleration = joint.acceleration_max_deg_s2;
     demand(
-        deceleration_fits,
-        &field("deceleration_deg_s2"),
+        0.0 < acceleration && acceleration <= 100_000.0,
+        &field("acceleration_max_deg_s2"),
         "must lie above 0, at most at 1e5",
+    )?;
+    let jerk = joint.jerk_max_deg_s3;
+    demand(
+        acceleration <= jerk && jerk <= 1e7,
+        &field("jerk_max_deg_s3"),
+        "must be at least acceleration_max_deg_s2 (a second to it) and at most 1e7",
     )?;
     let home_fits = min_deg <= joint.home_deg && joint.home_deg <= max_deg;
     demand(home_fits, &field("home_deg"), "must lie within range_deg")?;
@@ -409,7 +517,8 @@ fn joint_limits(path: &str, joint: &JointToml) -> Result<Limits, DescriptionErro
         min: min_deg.to_radians(),
         max: max_deg.to_radians(),
         speed_max: speed.to_radians(),
-        deceleration: deceleration.to_radians(),
+        acceleration_max: acceleration.to_radians(),
+        jerk_max: jerk.to_radians(),
     })
 }
 
@@ -428,11 +537,20 @@ fn gripper_limits(path: &str, gripper: &GripperToml) -> Result<Limits, Descripti
         &field("speed_max_m_s"),
         "must lie above 0 and at most at 2",
     )?;
-    let brake_fits = 0.0 < gripper.deceleration_m_s2 && gripper.deceleration_m_s2 <= 1000.0;
     demand(
-        brake_fits,
-        &field("deceleration_m_s2"),
-        "must lie above 0 and at most at 1000",
+        0.0 < gripper.acceleration_max_m_s2 && gripper.acceleration_max_m_s2 <= 1000.0,
+        &field("acceleration_max_m_s2"),
+        "must lie above 0, at most at 1000",
+    )?;
+    demand(
+        gripper.acceleration_max_m_s2 <= gripper.jerk_max_m_s3 && gripper.jerk_max_m_s3 <= 1e5,
+        &field("jerk_max_m_s3"),
+        "must be at least acceleration_max_m_s2 (a second to it) and at most 1e5",
+    )?;
+    demand(
+        0.0 < gripper.squeeze_max_m && gripper.squeeze_max_m <= gripper.range_m[1],
+        &field("squeeze_max_m"),
+        "must lie above 0 and at most at the largest opening",
     )?;
     let force_fits = 0.0 < gripper.force_max_n && gripper.force_max_n <= 500.0;
     demand(
@@ -446,7 +564,8 @@ fn gripper_limits(path: &str, gripper: &GripperToml) -> Result<Limits, Descripti
         min,
         max,
         speed_max: gripper.speed_max_m_s,
-        deceleration: gripper.deceleration_m_s2,
+        acceleration_max: gripper.acceleration_max_m_s2,
+        jerk_max: gripper.jerk_max_m_s3,
     })
 }
 

@@ -39,6 +39,16 @@ pub enum Wanted {
     Fixed(Strategy),
 }
 
+impl Wanted {
+    /// The name in configuration, logs and REST.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Fixed(strategy) => strategy.name(),
+        }
+    }
+}
+
 /// What the gate follows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GateConfig {

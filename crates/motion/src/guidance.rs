@@ -16,20 +16,22 @@
 
 use crate::policy::Guidance;
 use crate::real::real;
+use serde::{Deserialize, Serialize};
 
 /// Largest guidance weight of the paper's own experiments; more makes the integration with five
 /// Euler steps overshoot.
 pub const BETA: f32 = 5.0;
 
 /// How the weights fall from frozen to free rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Schedule {
     /// At once: frozen rows alone are guided.
     Hard,
     /// In a straight line.
     Linear,
     /// The paper's: first slowly, then faster.
-    Exp,
+    Exponential,
 }
 
 /// Which rows are frozen, pulled and free.
@@ -59,7 +61,7 @@ impl Mask {
                 end: frozen,
                 schedule,
             },
-            Schedule::Linear | Schedule::Exp => Self {
+            Schedule::Linear | Schedule::Exponential => Self {
                 frozen: frozen.min(end),
                 end,
                 schedule,
@@ -89,7 +91,7 @@ impl Mask {
         let weight = match self.schedule {
             Schedule::Hard => 0.0,
             Schedule::Linear => c,
-            Schedule::Exp => c * c.exp_m1() / 1.0_f64.exp_m1(),
+            Schedule::Exponential => c * c.exp_m1() / 1.0_f64.exp_m1(),
         };
         weight as f32
     }
@@ -138,7 +140,7 @@ mod tests {
     #[test]
     fn weights_are_the_papers() {
         // The formula of `twogate.py`, computed with numpy: d = 3, end = 20.
-        let soft = mask(Schedule::Exp, 3, 25).weights(30);
+        let soft = mask(Schedule::Exponential, 3, 25).weights(30);
         assert_eq!((soft[0], soft[2]), (1.0, 1.0));
         let c: f64 = (3.0 - 1.0 - 3.0) / 18.0 + 1.0;
         let want = c * (c.exp() - 1.0) / (std::f64::consts::E - 1.0);
@@ -158,10 +160,10 @@ mod tests {
 
     #[test]
     fn what_was_never_accepted_is_free() {
-        let short = mask(Schedule::Exp, 8, 4);
+        let short = mask(Schedule::Exponential, 8, 4);
         assert_eq!((short.frozen, short.end), (4, 4));
         assert_eq!(
-            mask(Schedule::Exp, 25, 29).frozen,
+            mask(Schedule::Exponential, 25, 29).frozen,
             20,
             "never beyond H - T_e"
         );
@@ -174,7 +176,7 @@ mod tests {
             accepted: 2,
             executed: 1,
         };
-        let mask = Mask::new(Schedule::Exp, 4, 1, known);
+        let mask = Mask::new(Schedule::Exponential, 4, 1, known);
         let guidance = towards(&accepted, 4, &mask).unwrap();
         assert_eq!(guidance.target, [1.0, 2.0, 3.0, 4.0, 3.0, 4.0, 3.0, 4.0]);
         assert_eq!(guidance.weights.len(), 4);
@@ -189,7 +191,7 @@ mod tests {
             horizon in 1_usize..64, delay in 0_usize..80, accepted in 0_usize..80,
             executed in 0_usize..80, kind in 0_usize..3,
         ) {
-            let schedule = [Schedule::Hard, Schedule::Linear, Schedule::Exp][kind];
+            let schedule = [Schedule::Hard, Schedule::Linear, Schedule::Exponential][kind];
             let mask = Mask::new(schedule, horizon, delay, Known { accepted, executed });
             let weights = mask.weights(horizon);
             prop_assert_eq!(weights.len(), horizon);

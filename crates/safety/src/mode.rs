@@ -143,6 +143,8 @@ pub enum Event {
     FollowingError,
     /// The robot's measurements cannot be.
     Implausible,
+    /// The envelope refused what was to be commanded, for too long.
+    OutsideEnvelope,
     /// Too many chunks in a row contradict the ones before.
     Disagreement,
     /// The robot's own controller stopped it.
@@ -310,6 +312,7 @@ fn robots_own(event: Event) -> Option<Reason> {
         Event::RobotError => Some(Reason::RobotError),
         Event::FollowingError => Some(Reason::FollowingError),
         Event::Implausible => Some(Reason::Implausible),
+        Event::OutsideEnvelope => Some(Reason::OutsideEnvelope),
         _ => None,
     }
 }

@@ -48,6 +48,8 @@ pub enum Reason {
     FollowingError,
     /// The robot's measurements are not what a robot can do (F41).
     Implausible,
+    /// The motion led out of the envelope for too long (E6, E8, E9).
+    OutsideEnvelope,
     /// Chunk after chunk contradicts the one before (F33).
     Disagreement,
     /// The robot's own controller stopped it (F43).
@@ -63,7 +65,7 @@ pub enum Reason {
 }
 
 /// Every reason with its name in lower case, what it means, and what to do about it.
-const TABLE: [(Reason, &str, &str, &str); 27] = [
+const TABLE: [(Reason, &str, &str, &str); 28] = [
     (
         Reason::Started,
         "started",
@@ -189,6 +191,12 @@ const TABLE: [(Reason, &str, &str, &str); 27] = [
         "implausible",
         "the robot's measured positions are not what it can do",
         "check encoders and cables, then rearm",
+    ),
+    (
+        Reason::OutsideEnvelope,
+        "outside_envelope",
+        "the motion led out of the limits, the workspace or too near another arm",
+        "see which limit the event before names, look at the scene, then rearm or park",
     ),
     (
         Reason::Disagreement,

@@ -91,12 +91,22 @@ impl SlotMap {
     )]
     pub fn to_slots(&self, by_dof: &[f64]) -> Vec<f32> {
         let mut slots = vec![0.0; self.width];
+        self.write_slots(by_dof, &mut slots);
+        slots
+    }
+
+    /// Writes joint values into their slots; the others stay as they are.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::as_conversions,
+        reason = "models compute in 32 bits"
+    )]
+    pub fn write_slots(&self, by_dof: &[f64], slots: &mut [f32]) {
         for (&slot, &value) in self.slot_of_dof.iter().zip(by_dof) {
             if let Some(place) = slots.get_mut(slot) {
                 *place = value as f32;
             }
         }
-        slots
     }
 
     /// Gives the joint values of a slot vector, in the robot's order; a missing slot is NaN.

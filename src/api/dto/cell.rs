@@ -44,6 +44,8 @@ pub struct Cell {
     pub tick: i64,
     /// Policy ticks played per second.
     pub ticks_per_s: Option<f64>,
+    /// The operator's speed fraction, above 0 and at most 1.
+    pub speed_limit: Option<f64>,
     /// The joints, in the robot's order; empty before the first sample.
     pub joints: Vec<Joint>,
     /// Tool poses by arm.
@@ -175,6 +177,18 @@ pub struct Counters {
     pub late: u64,
     /// Policy ticks without an action while one was due.
     pub stalled: u64,
+    /// Chunks with a row outside the envelope: position, speed, workspace, distance of arms.
+    pub outside: u64,
+    /// Servo ticks whose motion the envelope refused: the stored stop was taken.
+    pub refused: u64,
+    /// Chunks that came after their prefix was over and fitted all the same.
+    pub prefix_overruns: u64,
+    /// Chunks that came after their prefix was over and would have jumped.
+    pub prefix_dropped: u64,
+    /// Samples that no robot can have moved to.
+    pub implausible: u64,
+    /// Samples and notices that the guard's bus side did not take in time.
+    pub dropped: u64,
 }
 
 /// All cells.
@@ -197,6 +211,17 @@ pub struct Order {
     /// Why.
     #[schema(value_type = String, min_length = 1, max_length = 256, example = "cell is clear")]
     pub reason: Note,
+}
+
+/// A change of speed.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SpeedOrder {
+    /// Fraction of full speed, above 0 and at most 1.
+    #[schema(exclusive_minimum = 0.0, maximum = 1.0, example = 0.5)]
+    pub rate: f64,
+    /// Who and why.
+    pub by: Order,
 }
 
 impl From<Order> for Signature {
@@ -249,6 +274,7 @@ impl From<&CellView> for Cell {
             epoch: view.epoch,
             tick: view.tick,
             ticks_per_s: finite(view.ticks_per_s),
+            speed_limit: finite(view.speed_limit),
             joints: view.joints.iter().map(Joint::from).collect(),
             tools: tools.collect(),
             streams: view.streams.iter().map(StreamHealth::from).collect(),
@@ -327,13 +353,19 @@ impl From<GuardCounters> for Counters {
             clamped: counters.clamped,
             late: counters.late,
             stalled: counters.stalled,
+            outside: counters.outside,
+            refused: counters.refused,
+            prefix_overruns: counters.prefix_overruns,
+            prefix_dropped: counters.prefix_dropped,
+            implausible: counters.implausible,
+            dropped: counters.dropped,
         }
     }
 }
 
 impl Counters {
     /// Gives each counter with its name, for the metrics.
-    pub fn named(&self) -> [(&'static str, u64); 11] {
+    pub fn named(&self) -> [(&'static str, u64); 17] {
         [
             ("accepted", self.accepted),
             ("not_finite", self.not_finite),
@@ -346,6 +378,12 @@ impl Counters {
             ("clamped", self.clamped),
             ("late", self.late),
             ("stalled", self.stalled),
+            ("outside", self.outside),
+            ("refused", self.refused),
+            ("prefix_overruns", self.prefix_overruns),
+            ("prefix_dropped", self.prefix_dropped),
+            ("implausible", self.implausible),
+            ("dropped", self.dropped),
         ]
     }
 }

@@ -132,6 +132,7 @@ async fn commands_reach_the_guard_and_a_refusal_says_why() {
         ("estop", "estopped"),
         ("reset", "disarmed"),
         ("rearm", "armed"),
+        ("park", "running"),
     ] {
         let answer = service
             .post(&format!("/v1/cells/demo/{verb}"), &signed())

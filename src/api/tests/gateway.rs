@@ -193,6 +193,7 @@ pub(super) fn cell() -> CellView {
         epoch: 3,
         tick: 9,
         ticks_per_s: 29.5,
+        speed_limit: 1.0,
         counters: GuardCounters {
             accepted: 17,
             ..GuardCounters::default()
@@ -348,6 +349,8 @@ fn command(cell: &Name, order: GuardOrder, operator: &str) -> Result<Answer, Des
         GuardOrder::Estop => (Mode::Estopped, Reason::EmergencyStop),
         GuardOrder::Reset => (Mode::Disarmed, Reason::Reset),
         GuardOrder::Rearm => (Mode::Armed, Reason::Rearmed),
+        GuardOrder::Park => (Mode::Running, Reason::Parking),
+        GuardOrder::Speed(_) => (Mode::Running, Reason::Playing),
     };
     let done = operator != "mallory";
     let text = note(if done { "done" } else { "it is latched" });

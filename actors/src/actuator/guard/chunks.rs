@@ -1,13 +1,14 @@
-//! Which chunks the guard takes (reference B.3, checks E1 to E4 and E7, in that order).
+//! Which chunks the guard takes (reference B.3, checks E1 to E9, in that order).
 
 use vlad_motion::buffer::Inserted;
+use vlad_safety::breach::Breach;
 use vlad_safety::mode::{Event, Mode};
 use vlad_safety::reason::Reason;
 use vlad_wire::id::Tick;
 use vlad_wire::msg::health::Severity;
 use vlad_wire::msg::think::{Chunk, Start};
 
-use super::{CHUNK_REFUSED, Guard, Notice};
+use super::{CHUNK_LATE, CHUNK_REFUSED, Guard, Notice, Words};
 
 /// Largest number that any slot of any robot may hold (E2).
 const MAGNITUDE_MAX: f32 = 1e3;
@@ -15,13 +16,13 @@ const MAGNITUDE_MAX: f32 = 1e3;
 const UNSOUND_MAX: u32 = 3;
 
 /// Why a chunk was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Refusal {
     /// The mode takes no chunks.
     Mode,
     /// Another shape or convention (E1).
     Shape,
-    /// A number that is not finite or absurd (E2).
+    /// A number that is not finite, absurd, or implausible for its degree of freedom (E2).
     Unsound,
     /// No lease, another epoch, task, attempt, cell or model (E3).
     Identity,
@@ -31,25 +32,33 @@ pub(crate) enum Refusal {
     Stale,
     /// Perception is unfit (E4).
     Blind,
+    /// A row is outside the envelope (E5, E7 by tick, E8, E9).
+    Outside(Breach, u16),
     /// The first action is too far from the robot (E7).
     Jump,
+    /// Its prefix was over before it came, and it would jump by so many of its steps.
+    Late(f64),
     /// All its ticks are over.
     Superseded,
 }
 
 impl Refusal {
-    fn text(self) -> &'static str {
-        match self {
+    fn words(self) -> Words {
+        Words::Plain(match self {
+            Self::Outside(breach, row) => return Words::Outside(breach, row),
+            Self::Late(ratio) => return Words::Late(ratio),
             Self::Mode => "the guard takes no chunks in this mode",
-            Self::Shape => "the chunk has another shape than the robot type",
-            Self::Unsound => "the chunk holds numbers that are not finite or absurdly large",
+            Self::Shape => "the chunk has another shape than the robot type, or no speed",
+            Self::Unsound => {
+                "the chunk holds numbers that are not finite, absurdly large or far outside a range"
+            }
             Self::Identity => "the chunk is of another epoch, task, cell or model",
             Self::Order => "the chunk is not newer than the last one",
             Self::Stale => "the chunk's observation is too old, or its stamp lies in the future",
             Self::Blind => "perception is unfit",
             Self::Jump => "the chunk's first action is too far from the robot",
             Self::Superseded => "the chunk's ticks are over",
-        }
+        })
     }
 }
 
@@ -58,8 +67,8 @@ impl Guard {
     pub fn chunk(&mut self, chunk: &Chunk, now_ns: u64) -> Option<Tick> {
         let judged = self.judge(chunk, now_ns);
         match judged.and_then(|first| self.insert(chunk, first)) {
-            Ok(first) => {
-                self.accept(chunk, first, now_ns);
+            Ok((first, overrun)) => {
+                self.accept(chunk, (first, overrun), now_ns);
                 Some(first)
             }
             Err(refusal) => {
@@ -69,18 +78,12 @@ impl Guard {
         }
     }
 
-    fn judge(&self, chunk: &Chunk, now_ns: u64) -> Result<Tick, Refusal> {
-        if !self.state.mode.takes_chunks() {
+    fn judge(&mut self, chunk: &Chunk, now_ns: u64) -> Result<Tick, Refusal> {
+        if !self.state.mode.takes_chunks() || self.state.reason == Reason::Parking {
             return Err(Refusal::Mode);
         }
         self.check_shape(chunk)?;
-        if !chunk
-            .rows
-            .iter()
-            .all(|x| x.is_finite() && x.abs() <= MAGNITUDE_MAX)
-        {
-            return Err(Refusal::Unsound);
-        }
+        self.check_numbers(chunk)?;
         self.check_identity(chunk)?;
         // A capture in the future would never grow too old.
         let age_ns = now_ns
@@ -92,6 +95,12 @@ impl Guard {
         if !self.watch.sees(now_ns, self.config.silence_ns()) {
             return Err(Refusal::Blind);
         }
+        let first = self.first_tick(chunk)?;
+        self.check_rows(chunk, first)?;
+        Ok(first)
+    }
+
+    fn first_tick(&self, chunk: &Chunk) -> Result<Tick, Refusal> {
         let from_standstill = self.state.mode == Mode::Armed || self.state.resumable();
         match chunk.head.start {
             Start::OnArrival if from_standstill => {
@@ -111,11 +120,27 @@ impl Guard {
     }
 
     fn check_shape(&self, chunk: &Chunk) -> Result<(), Refusal> {
-        let fits = usize::from(chunk.head.horizon) == self.shape.horizon
-            && usize::from(chunk.head.width) == self.shape.slots.width()
-            && chunk.head.frame_convention.as_str() == "joint_absolute"
-            && chunk.head.prefix_len < chunk.head.horizon;
+        let head = &chunk.head;
+        let fits = usize::from(head.horizon) == self.shape.horizon
+            && usize::from(head.width) == self.shape.slots.width()
+            && head.frame_convention.as_str() == "joint_absolute"
+            && head.prefix_len < head.horizon
+            && 0.0 < head.rate
+            && head.rate <= 1.0;
         if fits { Ok(()) } else { Err(Refusal::Shape) }
+    }
+
+    fn check_numbers(&self, chunk: &Chunk) -> Result<(), Refusal> {
+        let absurd = |x: &f32| !(x.is_finite() && x.abs() <= MAGNITUDE_MAX);
+        let implausible = |row: &[f32]| {
+            let mut dofs = self.shape.slots.to_dofs(row).zip(&self.shape.plausible);
+            dofs.any(|(target, limits)| target < limits.min || limits.max < target)
+        };
+        let width = usize::from(chunk.head.width).max(1);
+        if chunk.rows.iter().any(absurd) || chunk.rows.chunks(width).any(implausible) {
+            return Err(Refusal::Unsound);
+        }
+        Ok(())
     }
 
     fn check_identity(&self, chunk: &Chunk) -> Result<(), Refusal> {
@@ -123,13 +148,10 @@ impl Guard {
         let held = self.lease.ok_or(Refusal::Identity)?;
         let ours = head.cell == self.cell
             && (head.epoch, head.task, head.attempt) == (held.epoch, held.task, held.attempt);
-        let same_model = self
-            .lineage
-            .hashes
-            .as_ref()
-            .is_none_or(|(model, normaliser)| {
-                *model == head.model_hash && *normaliser == head.normaliser_hash
-            });
+        let hashes = [&head.model_hash, &head.normaliser_hash];
+        let first = self.lineage.obs_seq.is_none() && self.lineage.hashes.iter().all(Vec::is_empty);
+        let mut pairs = self.lineage.hashes.iter().zip(hashes);
+        let same_model = first || pairs.all(|(known, hash)| known.as_slice() == hash.as_slice());
         if !ours || !same_model {
             return Err(Refusal::Identity);
         }
@@ -161,7 +183,42 @@ impl Guard {
         Ok(())
     }
 
-    fn insert(&mut self, chunk: &Chunk, first: Tick) -> Result<Tick, Refusal> {
+    /// E5 to E9 of the rows that would be played: each after the row before it, the first after
+    /// what is played up to then. A tick's speed and acceleration are those at the chunk's rate.
+    fn check_rows(&mut self, chunk: &Chunk, first: Tick) -> Result<(), Refusal> {
+        let running = self.state.mode == Mode::Running;
+        let from = first.max(self.tick.saturating_add(1));
+        let mut tick = from.saturating_sub(1);
+        let before = if running {
+            self.buffer.peek(tick)
+        } else {
+            None
+        };
+        match before {
+            Some(row) => self.before_row.copy_from_slice(row.target),
+            None if running && self.playing.is_some() => {
+                self.before_row.copy_from_slice(&self.target)
+            }
+            None => self.before_row.copy_from_slice(&self.command),
+        }
+        let tick_s = self.pace.tick_s(chunk.head.rate);
+        loop {
+            tick = tick.saturating_add(1);
+            let index = u16::try_from(tick.saturating_sub(first)).unwrap_or(u16::MAX);
+            let Some(row) = chunk.row(usize::from(index)) else {
+                return Ok(());
+            };
+            for (place, target) in self.judged.iter_mut().zip(self.shape.slots.to_dofs(row)) {
+                *place = target;
+            }
+            self.envelope
+                .judge(&self.before_row, &mut self.judged, tick_s)
+                .map_err(|breach| Refusal::Outside(breach, index))?;
+            self.before_row.copy_from_slice(&self.judged);
+        }
+    }
+
+    fn insert(&mut self, chunk: &Chunk, first: Tick) -> Result<(Tick, Option<f64>), Refusal> {
         if self.state.mode != Mode::Running {
             self.buffer.clear();
         }
@@ -169,26 +226,33 @@ impl Guard {
             .buffer
             .insert(chunk, first, self.tick, &self.shape.slots)
         {
-            Inserted::Accepted(_) => Ok(first),
+            Inserted::Accepted(_) => Ok((first, None)),
+            Inserted::Overrun { ratio, .. } => Ok((first, Some(ratio))),
+            Inserted::Dropped(ratio) => Err(Refusal::Late(ratio)),
             Inserted::Superseded => Err(Refusal::Superseded),
         }
     }
 
-    fn accept(&mut self, chunk: &Chunk, first: Tick, now_ns: u64) {
+    fn accept(&mut self, chunk: &Chunk, (first, overrun): (Tick, Option<f64>), now_ns: u64) {
         let head = &chunk.head;
         self.counters.accepted += 1;
         self.lineage.unsound_in_row = 0;
         self.lineage.seq = head.seq;
         self.lineage.obs_seq = Some(head.obs_seq);
-        self.lineage.hashes = Some((head.model_hash.clone(), head.normaliser_hash.clone()));
-        self.notice(Notice {
-            kind: "chunk_accepted",
-            severity: Severity::Info,
-            text: format!("row 0 is for tick {first}"),
-            advice: None,
-            chunk: Some(head.id),
-            task: None,
-        });
+        let hashes = [&head.model_hash, &head.normaliser_hash];
+        for (known, hash) in self.lineage.hashes.iter_mut().zip(hashes) {
+            known.clear();
+            known.extend_from_slice(hash);
+        }
+        let words = match overrun {
+            Some(ratio) => {
+                self.counters.prefix_overruns += 1;
+                Words::Overrun(first, ratio)
+            }
+            None => Words::FirstRow(first),
+        };
+        let about = (words, head.id);
+        self.notice(Notice::of_chunk("chunk_accepted", Severity::Info, about));
         self.apply(Event::ChunkAccepted, now_ns);
     }
 
@@ -201,15 +265,15 @@ impl Guard {
             Refusal::Stale => counters.stale += 1,
             Refusal::Jump => counters.jumps += 1,
             Refusal::Order | Refusal::Superseded => counters.superseded += 1,
+            Refusal::Outside(_, _) => counters.outside += 1,
+            Refusal::Late(_) => counters.prefix_dropped += 1,
         }
-        self.notice(Notice {
-            kind: CHUNK_REFUSED,
-            severity: Severity::Warn,
-            text: refusal.text().to_owned(),
-            advice: None,
-            chunk: Some(chunk.head.id),
-            task: None,
-        });
+        let kind = match refusal {
+            Refusal::Late(_) => CHUNK_LATE,
+            _ => CHUNK_REFUSED,
+        };
+        let about = (refusal.words(), chunk.head.id);
+        self.notice(Notice::of_chunk(kind, Severity::Warn, about));
         match refusal {
             Refusal::Jump => self.apply(Event::FirstCommandJump, now_ns),
             Refusal::Unsound => {

@@ -1,21 +1,49 @@
 //! What people and the gateway may ask of the guard.
 
-use vlad_safety::mode::{Event, Mode};
+use vlad_safety::mode::{Event, Mode, State};
 use vlad_safety::reason::Reason;
 use vlad_wire::clock::MS;
 use vlad_wire::id::Epoch;
-use vlad_wire::msg::command::{Answer, Estop, Lease, Pause, Rearm, Reset, Resume, Signature};
-use vlad_wire::msg::health::Severity;
-use vlad_wire::text::Note;
+use vlad_wire::msg::command::{Estop, Lease, Park, Pause, Rearm, Reset, Resume, Speed};
 
-use super::{Guard, Held, Lineage, Notice};
+use super::{Guard, Held, Notice, Words};
+use crate::actuator::servo::Ask;
 
 /// Longest lease without renewal.
 const TTL_MAX_MS: u32 = 10_000;
+/// Share of the speed, acceleration and jerk limits that parking uses: nobody waits for it.
+const PARK_SHARE: f64 = 0.25;
+
+/// The guard's answer, before it is a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reply {
+    /// Whether it was done.
+    pub done: bool,
+    /// Why not, or what was done.
+    pub text: &'static str,
+    /// The mode and reason after it.
+    pub state: State,
+    /// Highest epoch that the guard knows.
+    pub epoch: Epoch,
+}
 
 impl Guard {
+    /// Does what is asked, or says why not.
+    pub fn ask(&mut self, ask: &Ask, now_ns: u64) -> Reply {
+        match ask {
+            Ask::Lease(lease) => self.lease(lease, now_ns),
+            Ask::Rearm(rearm) => self.rearm(rearm, now_ns),
+            Ask::Resume(resume) => self.resume(resume, now_ns),
+            Ask::Pause(pause) => self.pause(pause, now_ns),
+            Ask::Park(park) => self.park(park, now_ns),
+            Ask::Speed(speed) => self.speed(speed),
+            Ask::Estop(estop) => self.estop(estop, now_ns),
+            Ask::Reset(reset) => self.reset(reset, now_ns),
+        }
+    }
+
     /// Grants, renews or takes back the right to command the cell.
-    pub fn lease(&mut self, ask: &Lease, now_ns: u64) -> Answer {
+    pub fn lease(&mut self, ask: &Lease, now_ns: u64) -> Reply {
         match *ask {
             Lease::Grant {
                 epoch,
@@ -41,11 +69,11 @@ impl Guard {
                     ttl_ns,
                     expires_ns,
                 });
-                self.lineage = Lineage::default();
-                self.noted(
+                self.lineage.restart();
+                self.notice(Notice::info(
                     "lease_granted",
-                    &format!("task {task}, try {attempt}, epoch {epoch}"),
-                );
+                    Words::Granted(task, attempt, epoch),
+                ));
                 self.apply(Event::LeaseGranted, now_ns);
                 self.answer(true, "granted")
             }
@@ -59,7 +87,7 @@ impl Guard {
             Lease::Release { epoch } => match self.lease {
                 Some(held) if held.epoch == epoch => {
                     self.lease = None;
-                    self.noted("lease_released", &format!("epoch {epoch}"));
+                    self.notice(Notice::info("lease_released", Words::Released(epoch)));
                     self.apply(Event::LeaseReleased, now_ns);
                     self.answer(true, "released")
                 }
@@ -69,7 +97,7 @@ impl Guard {
     }
 
     /// Leaves disarmed or stopped.
-    pub fn rearm(&mut self, ask: &Rearm, now_ns: u64) -> Answer {
+    pub fn rearm(&mut self, ask: &Rearm, now_ns: u64) -> Reply {
         if let Err(text) = self.check_epoch(ask.epoch) {
             return self.answer(false, text);
         }
@@ -86,32 +114,27 @@ impl Guard {
         self.lease = None;
         self.buffer.clear();
         // Joints may have been moved by hand since; a gripper keeps its command and so its grip.
-        let joints = self
-            .command
-            .iter_mut()
-            .zip(&self.measured.position)
-            .zip(&self.shape.gripper);
-        for ((command, measured), gripper) in joints {
-            if !gripper {
+        let joints = self.measured.position.iter().zip(&self.shape.gripper);
+        let joints = joints.zip(&mut self.command).enumerate();
+        for (dof, ((measured, gripper), command)) in joints {
+            if !gripper && self.envelope.place(dof, *measured) {
                 *command = *measured;
             }
         }
-        self.velocity.fill(0.0);
-        self.signed("rearm", &ask.by);
+        self.following.restart();
         self.apply(Event::Rearm, now_ns);
         self.answer(true, "armed")
     }
 
     /// Stops now, and latches.
-    pub fn estop(&mut self, ask: &Estop, now_ns: u64) -> Answer {
+    pub fn estop(&mut self, _ask: &Estop, now_ns: u64) -> Reply {
         self.lease = None;
-        self.signed("estop", &ask.by);
         self.apply(Event::Estop, now_ns);
         self.answer(true, "latched")
     }
 
     /// Leaves a latched mode.
-    pub fn reset(&mut self, ask: &Reset, now_ns: u64) -> Answer {
+    pub fn reset(&mut self, ask: &Reset, now_ns: u64) -> Reply {
         if let Err(text) = self.check_epoch(ask.epoch) {
             return self.answer(false, text);
         }
@@ -126,15 +149,13 @@ impl Guard {
             );
         }
         self.epoch = ask.epoch;
-        self.lineage = Lineage::default();
-        self.signed("reset", &ask.by);
+        self.lineage.restart();
         self.apply(Event::Reset, now_ns);
         self.answer(true, "disarmed")
     }
 
     /// Holds; a tick of this guard is a safe point, because every hold is a controlled stop.
-    pub fn pause(&mut self, ask: &Pause, now_ns: u64) -> Answer {
-        self.signed("pause", &ask.by);
+    pub fn pause(&mut self, _ask: &Pause, now_ns: u64) -> Reply {
         self.apply(Event::Pause, now_ns);
         let paused = self.state.reason == Reason::Paused;
         self.answer(
@@ -148,7 +169,7 @@ impl Guard {
     }
 
     /// Goes on after a pause.
-    pub fn resume(&mut self, ask: &Resume, now_ns: u64) -> Answer {
+    pub fn resume(&mut self, ask: &Resume, now_ns: u64) -> Reply {
         if let Err(text) = self.check_epoch(ask.epoch) {
             return self.answer(false, text);
         }
@@ -165,18 +186,53 @@ impl Guard {
         if let Some(held) = &mut self.lease {
             held.epoch = ask.epoch;
         }
-        self.lineage = Lineage {
-            hashes: self.lineage.hashes.take(),
-            ..Lineage::default()
-        };
-        self.signed("resume", &ask.by);
+        self.lineage.resume();
         self.apply(Event::Resume, now_ns);
         self.answer(true, "resumed")
     }
 
-    /// Says no to something that this guard does not offer.
-    pub fn decline(&self) -> Answer {
-        self.answer(false, "this guard does not offer that")
+    /// Goes to the park pose, slowly and between tasks only. Grippers keep what they hold.
+    pub fn park(&mut self, ask: &Park, now_ns: u64) -> Reply {
+        if let Err(text) = self.check_epoch(ask.epoch) {
+            return self.answer(false, text);
+        }
+        if self.still_since_ns.is_none() {
+            return self.answer(false, "the robot moves: wait until it stands");
+        }
+        if self.lease.is_some() {
+            return self.answer(
+                false,
+                "a task holds the cell: cancel it or wait for its end",
+            );
+        }
+        self.apply(Event::ParkStarted, now_ns);
+        if self.state.reason != Reason::Parking {
+            return self.answer(false, "only an armed cell can be parked: rearm it");
+        }
+        self.epoch = ask.epoch;
+        let dofs = self.shape.park.iter().zip(&self.command);
+        let dofs = dofs.zip(&self.shape.gripper).zip(&mut self.target);
+        for (((park, command), gripper), target) in dofs {
+            *target = if *gripper { *command } else { *park };
+        }
+        self.parking_since = self.servo_tick;
+        self.interpolator
+            .go(self.envelope.motion(), &self.target, PARK_SHARE);
+        self.answer(true, "on the way to the park pose")
+    }
+
+    /// Changes the operator's speed fraction, from the next policy tick on.
+    pub fn speed(&mut self, ask: &Speed) -> Reply {
+        // The message was checked when it was read; this guard trusts nobody.
+        if !(0.0 < ask.rate && ask.rate <= 1.0) {
+            return self.answer(
+                false,
+                "the speed fraction must lie above 0 and at most at 1",
+            );
+        }
+        self.pace.limit = ask.rate.max(self.config.speed_min);
+        self.notice(Notice::info("speed_changed", Words::Speed(self.pace.limit)));
+        self.answer(true, "from the next tick on")
     }
 
     fn check_epoch(&mut self, epoch: Epoch) -> Result<(), &'static str> {
@@ -187,7 +243,7 @@ impl Guard {
         Err("the epoch is not newer than the guard's")
     }
 
-    fn refuse_epoch(&mut self) -> Answer {
+    fn refuse_epoch(&mut self) -> Reply {
         self.counters.old_epochs += 1;
         self.answer(false, "no such lease")
     }
@@ -216,28 +272,11 @@ impl Guard {
             })
     }
 
-    fn signed(&mut self, kind: &'static str, by: &Signature) {
-        self.noted(kind, &format!("{}: {}", by.operator, by.reason));
-    }
-
-    /// Commands and their results are logged as events.
-    fn noted(&mut self, kind: &'static str, text: &str) {
-        self.notice(Notice {
-            kind,
-            severity: Severity::Info,
-            text: text.to_owned(),
-            advice: None,
-            chunk: None,
-            task: None,
-        });
-    }
-
-    fn answer(&self, done: bool, text: &str) -> Answer {
-        Answer {
+    fn answer(&self, done: bool, text: &'static str) -> Reply {
+        Reply {
             done,
-            text: Note::cleaned(text),
-            mode: self.state.mode,
-            reason: self.state.reason,
+            text,
+            state: self.state,
             epoch: self.epoch,
         }
     }

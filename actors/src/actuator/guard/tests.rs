@@ -5,17 +5,19 @@ use vlad_cell::robot::Measured;
 use vlad_safety::envelope::Limits;
 use vlad_safety::mode::Mode;
 use vlad_safety::reason::Reason;
+use vlad_safety::workspace::Workspace;
 use vlad_wire::clock::{MS, SECOND};
 use vlad_wire::codec::VERSION;
 use vlad_wire::id::{ChunkId, Epoch, Role, TaskId, Tick};
-use vlad_wire::msg::command::{Answer, Lease, Pause, Rearm, Reset, Resume, Signature};
-use vlad_wire::msg::execute::Executed;
+use vlad_wire::msg::command::{Lease, Pause, Rearm, Reset, Resume, Signature};
+use vlad_wire::msg::execute::{Accepted, Executed};
 use vlad_wire::msg::health::{Alive, Fitness, Version};
 use vlad_wire::msg::think::{Chunk, ChunkHead, Digest, Start, Strategy};
 use vlad_wire::robot_type::SlotMap;
 use vlad_wire::text::{Name, Note};
 
-use super::{Beat, Guard};
+use super::{Beat, Failure, Guard, Reply};
+use crate::actuator::servo::Sample;
 use crate::actuator::settings::{GuardConfig, Shape};
 
 mod anything;
@@ -49,7 +51,15 @@ fn config() -> GuardConfig {
         action_age_limit_ms: 1500,
         reset_after_ms: 500,
         overrun_max: 3,
+        overrun_per_s_max: 10,
         state_late_max: 3,
+        following_rad: 0.1,
+        following_ms: 50,
+        following_lag_ms: 0,
+        speed_min: 0.05,
+        late_chunk_rule: true,
+        realtime_priority: 0,
+        lock_memory: false,
     }
 }
 
@@ -59,16 +69,33 @@ fn shape() -> Shape {
         min: -2.0,
         max: 2.0,
         speed_max: 2.5,
-        deceleration: 15.0,
+        acceleration_max: 15.0,
+        jerk_max: 1500.0,
     };
     let gripper = Limits {
         min: 0.0,
         max: 0.08,
         speed_max: 0.25,
-        deceleration: 4.0,
+        acceleration_max: 4.0,
+        jerk_max: 400.0,
+    };
+    let wide = |limits: Limits| Limits {
+        min: limits.min - 2.0,
+        max: limits.max + 2.0,
+        ..limits
     };
     Shape {
         limits: vec![joint, joint, gripper],
+        plausible: vec![wide(joint), wide(joint), wide(gripper)],
+        squeeze_max: vec![f64::INFINITY, f64::INFINITY, 0.03],
+        park: vec![0.0, 0.0, 0.07],
+        workspace: Workspace {
+            arms: Vec::new(),
+            inside: None,
+            keep_out: Vec::new(),
+            clearance_m: 0.04,
+            tool_speed_max_m_s: 1.0,
+        },
         gripper: vec![false, false, true],
         slots: SlotMap::new(usize::from(WIDTH), vec![1, 2, 0]).unwrap(),
         horizon: usize::from(HORIZON),
@@ -99,6 +126,7 @@ enum Voice {
 /// A guard, a robot that stands where it was commanded one servo tick ago, and three peers.
 struct Bench {
     guard: Guard,
+    sample: Box<Sample>,
     measured: Measured,
     now_ns: u64,
     servo_tick: u64,
@@ -127,6 +155,7 @@ impl Bench {
         };
         let guard = Guard::new(Name::new("demo").unwrap(), config(), shape(), &measured);
         let mut bench = Self {
+            sample: Box::new(guard.empty_sample()),
             guard,
             measured,
             now_ns: SECOND,
@@ -175,10 +204,44 @@ impl Bench {
         let beat = Beat {
             scheduled_ns: self.now_ns,
             now_ns: self.now_ns,
+            suspended_ns: 0,
         };
-        let executed = self.guard.servo(beat, Some(&self.measured));
+        let measured = self.measured.clone();
+        let executed = self.servo(beat, Ok(&measured));
         self.follow();
         executed
+    }
+
+    /// One servo tick of the guard alone.
+    fn servo(&mut self, beat: Beat, measured: Result<&Measured, Failure>) -> Executed {
+        let flags = self.guard.servo(beat, measured);
+        self.guard.fill(&mut self.sample, beat, flags);
+        self.sample.executed.clone()
+    }
+
+    /// A servo tick that begins in time, with this sample.
+    fn servo_with(&mut self, measured: &Measured) -> Executed {
+        let beat = self.beat();
+        self.servo(beat, Ok(measured))
+    }
+
+    fn beat(&self) -> Beat {
+        Beat {
+            scheduled_ns: self.now_ns,
+            now_ns: self.now_ns,
+            suspended_ns: 0,
+        }
+    }
+
+    /// Commanded speed.
+    fn speed(&self, dof: usize) -> f64 {
+        self.guard.envelope.motion()[dof].velocity.abs()
+    }
+
+    fn accepted(&self) -> Accepted {
+        let mut accepted = self.sample.accepted.clone();
+        self.guard.fill_accepted(&mut accepted, 0);
+        accepted
     }
 
     fn follow(&mut self) {
@@ -253,7 +316,7 @@ impl Bench {
         self.steps((ms * MS).div_ceil(SERVO_NS))
     }
 
-    fn rearm(&mut self) -> Answer {
+    fn rearm(&mut self) -> Reply {
         self.epoch += 1;
         let ask = Rearm {
             epoch: self.epoch,
@@ -263,7 +326,7 @@ impl Bench {
         self.guard.rearm(&ask, self.now_ns)
     }
 
-    fn grant(&mut self) -> Answer {
+    fn grant(&mut self) -> Reply {
         self.epoch += 1;
         self.seq = 0;
         let (epoch, task) = (self.epoch, task());
@@ -276,16 +339,16 @@ impl Bench {
         self.guard.lease(&ask, self.now_ns)
     }
 
-    fn release(&mut self) -> Answer {
+    fn release(&mut self) -> Reply {
         self.guard
             .lease(&Lease::Release { epoch: self.epoch }, self.now_ns)
     }
 
-    fn pause(&mut self) -> Answer {
+    fn pause(&mut self) -> Reply {
         self.guard.pause(&Pause { by: by() }, self.now_ns)
     }
 
-    fn resume_at(&mut self, pose: &[f64]) -> Answer {
+    fn resume_at(&mut self, pose: &[f64]) -> Reply {
         self.epoch += 1;
         let ask = Resume {
             epoch: self.epoch,
@@ -295,7 +358,7 @@ impl Bench {
         self.guard.resume(&ask, self.now_ns)
     }
 
-    fn reset(&mut self) -> Answer {
+    fn reset(&mut self) -> Reply {
         self.epoch += 1;
         self.guard.reset(
             &Reset {

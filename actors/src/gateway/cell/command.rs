@@ -6,7 +6,7 @@ use vlad_safety::mode::State;
 use vlad_store::tasks::{TaskStore, TaskStoreError};
 use vlad_task::actor::Actor;
 use vlad_wire::id::CellId;
-use vlad_wire::msg::command::{Answer, Estop, Rearm, Reset, Signature};
+use vlad_wire::msg::command::{Answer, Estop, Park, Rearm, Reset, Signature, Speed};
 use vlad_wire::stream::Command;
 use vlad_wire::text::{Name, Note};
 
@@ -72,6 +72,15 @@ impl CellGate {
                     expected_pose: Vec::new(),
                 };
                 return Some(wait(self.rearm.ask(&ask, ANSWER), reply, |_, _| {}));
+            }
+            (GuardOrder::Park, Ok((epoch, _))) => {
+                let asked = self.park.ask(&Park { epoch, by }, ANSWER);
+                return Some(wait(asked, reply, |_, _| {}));
+            }
+            // Slower or faster is no new right to command: the epoch stays unused.
+            (GuardOrder::Speed(rate), Ok(_)) => {
+                let asked = self.speed.ask(&Speed { rate, by }, ANSWER);
+                return Some(wait(asked, reply, |_, _| {}));
             }
             (GuardOrder::Reset | GuardOrder::Estop, Ok((epoch, _))) => {
                 let (cell, why) = (id.clone(), by.reason.clone());

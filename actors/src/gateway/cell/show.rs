@@ -53,6 +53,7 @@ impl CellGate {
             epoch: guard.map_or(0, |guard| guard.epoch),
             tick: guard.map_or(0, |guard| guard.tick),
             ticks_per_s: guard.map_or(0.0, |guard| guard.ticks_per_s),
+            speed_limit: guard.map_or(1.0, |guard| guard.speed_limit),
             counters: guard.map(|guard| guard.counters).unwrap_or_default(),
             joints: self.joint_views(),
             eef: self

@@ -299,6 +299,8 @@ impl Sample for GuardState {
             tick: 1,
             ticks_per_s: 30.0,
             counters: GuardCounters::default(),
+            speed_limit: 1.0,
+            stop_ms: 0.0,
         }
     }
 }

@@ -23,9 +23,9 @@ pub struct AxisToml {
     /// Largest speed, metres per second.
     pub speed_max_m_s: f64,
     /// Largest acceleration, and the deceleration of a stop, metres per second squared.
-    pub acceleration_m_s2: f64,
+    pub acceleration_max_m_s2: f64,
     /// Largest jerk, metres per second cubed.
-    pub jerk_m_s3: f64,
+    pub jerk_max_m_s3: f64,
     /// Position of the home pose, metres.
     pub home_m: f64,
 }
@@ -46,13 +46,13 @@ pub(super) fn axis_limits(path: &str, axis: &AxisToml) -> Result<Limits, Descrip
         "must lie above 0 and at most at 20",
     )?;
     demand(
-        within(axis.acceleration_m_s2, 10_000.0),
-        &field("acceleration_m_s2"),
+        within(axis.acceleration_max_m_s2, 10_000.0),
+        &field("acceleration_max_m_s2"),
         "must lie above 0 and at most at 1e4",
     )?;
     demand(
-        within(axis.jerk_m_s3, 10_000_000.0),
-        &field("jerk_m_s3"),
+        within(axis.jerk_max_m_s3, 10_000_000.0),
+        &field("jerk_max_m_s3"),
         "must lie above 0 and at most at 1e7",
     )?;
     demand(
@@ -64,7 +64,8 @@ pub(super) fn axis_limits(path: &str, axis: &AxisToml) -> Result<Limits, Descrip
         min,
         max,
         speed_max: axis.speed_max_m_s,
-        deceleration: axis.acceleration_m_s2,
+        acceleration_max: axis.acceleration_max_m_s2,
+        jerk_max: axis.jerk_max_m_s3,
     })
 }
 
@@ -116,10 +117,10 @@ mod tests {
             ("axes.y.speed_max_m_s", |r| {
                 r.axes[1].speed_max_m_s = f64::NAN;
             }),
-            ("axes.y.acceleration_m_s2", |r| {
-                r.axes[1].acceleration_m_s2 = -1.0;
+            ("axes.y.acceleration_max_m_s2", |r| {
+                r.axes[1].acceleration_max_m_s2 = -1.0;
             }),
-            ("axes.y.jerk_m_s3", |r| r.axes[1].jerk_m_s3 = 2e7),
+            ("axes.y.jerk_max_m_s3", |r| r.axes[1].jerk_max_m_s3 = 2e7),
             ("axes.y.home_m", |r| r.axes[1].home_m = 9.9),
         ];
         for (row, (field, spoil)) in wrong.iter().enumerate() {

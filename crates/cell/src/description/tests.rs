@@ -21,6 +21,10 @@ fn joint(robot: &mut RobotToml) -> &mut JointToml {
     &mut robot.arms[1].joints[2]
 }
 
+fn workspace(robot: &mut RobotToml) -> &mut WorkspaceToml {
+    robot.workspace.as_mut().unwrap()
+}
+
 fn gripper(robot: &mut RobotToml) -> &mut GripperToml {
     &mut robot.arms[0].gripper
 }
@@ -33,7 +37,7 @@ fn camera(robot: &mut RobotToml) -> &mut CameraToml {
     &mut robot.cameras[1]
 }
 
-const WRONG: [Row; 55] = [
+const WRONG: [Row; 64] = [
     ("servo_hz", |r| r.servo_hz = 49.0),
     ("servo_hz", |r| r.servo_hz = 2001.0),
     ("servo_hz", |r| r.servo_hz = f64::NAN),
@@ -89,11 +93,33 @@ const WRONG: [Row; 55] = [
     ("arms.right.joints.joint_3.speed_max_deg_s", |r| {
         joint(r).speed_max_deg_s = f64::NAN;
     }),
-    ("arms.right.joints.joint_3.deceleration_deg_s2", |r| {
-        joint(r).deceleration_deg_s2 = -1.0;
+    ("arms.right.joints.joint_3.acceleration_max_deg_s2", |r| {
+        joint(r).acceleration_max_deg_s2 = -1.0;
     }),
-    ("arms.right.joints.joint_3.deceleration_deg_s2", |r| {
-        joint(r).deceleration_deg_s2 = 1e6;
+    ("arms.right.joints.joint_3.acceleration_max_deg_s2", |r| {
+        joint(r).acceleration_max_deg_s2 = 1e6;
+    }),
+    ("arms.right.joints.joint_3.jerk_max_deg_s3", |r| {
+        joint(r).jerk_max_deg_s3 = 1.0;
+    }),
+    ("arms.right.joints.joint_3.jerk_max_deg_s3", |r| {
+        joint(r).jerk_max_deg_s3 = 1e9;
+    }),
+    ("workspace.inside", |r| {
+        workspace(r).inside.min_m[2] = 9.0;
+    }),
+    ("workspace.keep_out", |r| {
+        let inside = workspace(r).inside;
+        workspace(r).keep_out = vec![inside; 17];
+    }),
+    ("workspace.clearance_m", |r| {
+        workspace(r).clearance_m = -0.1;
+    }),
+    ("workspace.tool_speed_max_m_s", |r| {
+        workspace(r).tool_speed_max_m_s = 0.0;
+    }),
+    ("workspace", |r| {
+        r.workspace = None;
     }),
     ("arms.right.joints.joint_3.home_deg", |r| {
         joint(r).home_deg = 90.1;
@@ -122,8 +148,14 @@ const WRONG: [Row; 55] = [
     ("arms.left.gripper.speed_max_m_s", |r| {
         gripper(r).speed_max_m_s = 0.0;
     }),
-    ("arms.left.gripper.deceleration_m_s2", |r| {
-        gripper(r).deceleration_m_s2 = f64::NAN;
+    ("arms.left.gripper.acceleration_max_m_s2", |r| {
+        gripper(r).acceleration_max_m_s2 = f64::NAN;
+    }),
+    ("arms.left.gripper.jerk_max_m_s3", |r| {
+        gripper(r).jerk_max_m_s3 = f64::NAN;
+    }),
+    ("arms.left.gripper.squeeze_max_m", |r| {
+        gripper(r).squeeze_max_m = 0.0;
     }),
     ("arms.left.gripper.force_max_n", |r| {
         gripper(r).force_max_n = 501.0;
@@ -220,7 +252,7 @@ fn the_shipped_robot_has_the_dual_arm_layout() {
     assert_eq!((units[5], units[6], units[13]), ("rad", "m", "m"));
     for (limits, home) in robot.limits().iter().zip(robot.home()) {
         assert!(limits.min <= *home && *home <= limits.max);
-        assert!(0.0 < limits.speed_max && 0.0 < limits.deceleration);
+        assert!(0.0 < limits.speed_max && 0.0 < limits.acceleration_max);
     }
 }
 

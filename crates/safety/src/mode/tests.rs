@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const EVENTS: [Event; 29] = [
+const EVENTS: [Event; 30] = [
     Event::Rearm,
     Event::ChunkAccepted,
     Event::PlannedGap,
@@ -26,6 +26,7 @@ const EVENTS: [Event; 29] = [
     Event::Fault(Reason::BadChunks),
     Event::FollowingError,
     Event::Implausible,
+    Event::OutsideEnvelope,
     Event::Disagreement,
     Event::VendorStop,
     Event::ClockGap,
@@ -148,6 +149,11 @@ fn each_loss_while_running_has_its_row() {
             Reason::FollowingError,
         ),
         (Event::Implausible, Mode::Stopping, Reason::Implausible),
+        (
+            Event::OutsideEnvelope,
+            Mode::Stopping,
+            Reason::OutsideEnvelope,
+        ),
         (Event::Disagreement, Mode::Hold, Reason::Disagreement),
         (Event::VendorStop, Mode::Estopped, Reason::VendorStop),
         (Event::ClockGap, Mode::Fault, Reason::ClockGap),
@@ -272,6 +278,7 @@ fn the_robots_own_failures_stop_every_mode_that_may_move() {
         (Event::RobotError, Reason::RobotError),
         (Event::FollowingError, Reason::FollowingError),
         (Event::Implausible, Reason::Implausible),
+        (Event::OutsideEnvelope, Reason::OutsideEnvelope),
     ];
     for (event, reason) in rows {
         for (from, to) in [
@@ -376,6 +383,7 @@ fn no_policy_camera_or_lease_disturbs_parking() {
             Event::RobotError => state(Mode::Stopping, Reason::RobotError),
             Event::FollowingError => state(Mode::Stopping, Reason::FollowingError),
             Event::Implausible => state(Mode::Stopping, Reason::Implausible),
+            Event::OutsideEnvelope => state(Mode::Stopping, Reason::OutsideEnvelope),
             Event::Estop => state(Mode::Estopped, Reason::EmergencyStop),
             Event::VendorStop => state(Mode::Estopped, Reason::VendorStop),
             Event::Fault(reason) => state(Mode::Fault, reason),

@@ -174,7 +174,7 @@ fn the_arm_brakes_and_holds_when_commands_stop() {
         measured(&world).velocity[0] < -0.9,
         "it stopped before its watchdog"
     );
-    let until_still_ns = 105 * MS + (limits.speed_max / limits.deceleration * 1e9) as u64;
+    let until_still_ns = 105 * MS + (limits.speed_max / limits.acceleration_max * 1e9) as u64;
     world.advance_to(now_ns + until_still_ns);
     let still = measured(&world);
     assert!(still.velocity[0].abs() < 1e-9, "{:?}", still.velocity);

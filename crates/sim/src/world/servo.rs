@@ -6,13 +6,13 @@
 //!      ▲                                                                          │
 //!      └────────────────────────────── command ───────────────────────────────────┘
 //! ```
-//! When commands stop, joints brake with the description's deceleration and hold; grippers keep
+//! When commands stop, joints brake with the description's largest acceleration and hold; grippers keep
 //! their last target, and with it what they hold.
 
 use std::time::Duration;
 
 use vlad_cell::description::{Arm, RobotDescription};
-use vlad_safety::envelope::{Limits, brake};
+use vlad_safety::envelope::Limits;
 
 use super::physics::STEP_HZ;
 
@@ -76,7 +76,7 @@ impl Servo {
                 let wanted = (axis.target - axis.position) * gain / DT_S;
                 wanted.clamp(-axis.limits.speed_max, axis.limits.speed_max)
             } else {
-                brake(&axis.limits, axis.velocity, DT_S)
+                brake(&axis.limits, axis.velocity)
             };
             let next = axis.position + axis.velocity * DT_S;
             axis.position = next.clamp(axis.limits.min, axis.limits.max);
@@ -92,4 +92,11 @@ impl Servo {
     pub(crate) fn velocities(&self) -> impl Iterator<Item = f64> + '_ {
         self.axes.iter().map(|axis| axis.velocity)
     }
+}
+
+/// Gives the speed after one step of braking, as a vendor's controller does it: a ramp, without a
+/// limit of jerk.
+fn brake(limits: &Limits, speed: f64) -> f64 {
+    let slower = (speed.abs() - limits.acceleration_max * DT_S).max(0.0);
+    slower.copysign(speed)
 }

@@ -160,6 +160,24 @@ pub struct GuardCounters {
     pub late: u64,
     /// Policy ticks without an action while one was due.
     pub stalled: u64,
+    /// Chunks with a row outside the envelope (E5, E7 by tick, E8, E9).
+    #[serde(default)]
+    pub outside: u64,
+    /// Servo ticks whose motion the envelope refused: the stored stop was taken (E6, E8, E9).
+    #[serde(default)]
+    pub refused: u64,
+    /// Chunks that came after their prefix was over and fitted all the same.
+    #[serde(default)]
+    pub prefix_overruns: u64,
+    /// Chunks that came after their prefix was over and would have jumped.
+    #[serde(default)]
+    pub prefix_dropped: u64,
+    /// Samples that no robot can have moved to.
+    #[serde(default)]
+    pub implausible: u64,
+    /// Samples and notices that the bus side did not take in time.
+    #[serde(default)]
+    pub dropped: u64,
 }
 
 /// The guard's state, at every change and ten times a second.
@@ -185,6 +203,16 @@ pub struct GuardState {
     pub ticks_per_s: f64,
     /// Counters.
     pub counters: GuardCounters,
+    /// The operator's speed fraction, above 0 and at most 1.
+    #[serde(default = "full_speed")]
+    pub speed_limit: f64,
+    /// How long the stored stop takes from here, milliseconds.
+    #[serde(default)]
+    pub stop_ms: f64,
+}
+
+fn full_speed() -> f64 {
+    1.0
 }
 
 impl Small for GuardState {

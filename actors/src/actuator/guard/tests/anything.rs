@@ -10,7 +10,7 @@ use vlad_wire::msg::command::{Estop, Lease, Rearm, Reset, Resume};
 use vlad_wire::msg::execute::{Executed, Source};
 use vlad_wire::msg::think::{Start, Strategy as Meets};
 
-use super::{Beat, Bench, SESSION, TTL_MS, Voice, by, config, shape, task};
+use super::{Beat, Bench, Failure, SESSION, TTL_MS, Voice, by, config, shape, task};
 
 /// Something that may happen to a guard.
 #[derive(Debug, Clone)]
@@ -116,6 +116,8 @@ struct Judge {
     bench: Bench,
     captured: HashMap<ChunkId, u64>,
     last: Option<Executed>,
+    /// The last four commands, newest last.
+    commands: Vec<Vec<f64>>,
     latched: bool,
     requests: u64,
     moved: u64,
@@ -128,6 +130,7 @@ impl Judge {
             bench,
             captured: HashMap::new(),
             last: None,
+            commands: Vec::new(),
             latched: false,
             requests: 1,
             moved: 0,
@@ -272,9 +275,12 @@ impl Judge {
         let beat = Beat {
             scheduled_ns,
             now_ns: self.bench.now_ns,
+            suspended_ns: 0,
         };
         let sample = self.bench.measured.clone();
-        let executed = self.bench.guard.servo(beat, late_periods.map(|_| &sample));
+        let executed = self
+            .bench
+            .servo(beat, late_periods.map(|_| &sample).ok_or(Failure::Robot));
         self.bench.follow();
         self.check(executed)
     }
@@ -317,10 +323,27 @@ impl Judge {
             let captured_ns = self.captured.get(&chunk).copied();
             let age_ns = captured_ns.map(|captured_ns| self.bench.now_ns - captured_ns);
             let fresh = age_ns.is_some_and(|age_ns| age_ns <= config().action_age_ns());
-            prop_assert!(fresh || !self.bench.guard.tick_begins());
+            prop_assert!(fresh || !self.bench.guard.pace.begins());
         }
+        self.check_smoothness(&executed.command, dt_s)?;
         self.last = Some(executed);
         self.check_mode()
+    }
+
+    /// Acceleration and jerk of the commands, by differences.
+    fn check_smoothness(&mut self, command: &[f64], dt_s: f64) -> Result<(), TestCaseError> {
+        self.commands.push(command.to_vec());
+        let [.., a, b, c, d] = self.commands.as_slice() else {
+            return Ok(());
+        };
+        for (dof, limits) in shape().limits.iter().enumerate() {
+            let acceleration = (d[dof] - 2.0 * c[dof] + b[dof]) / dt_s.powi(2);
+            let jerk = (d[dof] - 3.0 * c[dof] + 3.0 * b[dof] - a[dof]) / dt_s.powi(3);
+            prop_assert!(acceleration.abs() <= limits.acceleration_max * (1.0 + 1e-6));
+            prop_assert!(jerk.abs() <= limits.jerk_max * (1.0 + 1e-5), "{}", jerk);
+        }
+        self.commands.remove(0);
+        Ok(())
     }
 }
 

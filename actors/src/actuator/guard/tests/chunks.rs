@@ -135,7 +135,7 @@ fn each_spoilt_chunk_is_refused_counted_and_changes_nothing() {
     for (what, spoil, counter) in SPOILT {
         let mut bench = playing();
         bench.millis(600);
-        let before = (bench.guard.counters, bench.guard.accepted(0));
+        let before = (bench.guard.counters, bench.accepted());
         let mut chunk = bench.next_chunk(Strategy::Naive);
         spoil(&mut chunk, &bench);
         assert_eq!(bench.guard.chunk(&chunk, bench.now_ns), None, "{what}");
@@ -145,7 +145,7 @@ fn each_spoilt_chunk_is_refused_counted_and_changes_nothing() {
             "{what}"
         );
         assert_eq!(bench.guard.counters.accepted, before.0.accepted, "{what}");
-        assert_eq!(bench.guard.accepted(0), before.1, "{what}");
+        assert_eq!(bench.accepted(), before.1, "{what}");
         // The next good chunk is taken all the same.
         assert!(bench.send(Strategy::Naive).is_some(), "{what}");
     }
@@ -194,7 +194,7 @@ fn a_duplicated_or_reordered_chunk_is_taken_once_and_never_late() {
     assert!(bench.guard.chunk(&first, bench.now_ns).is_none());
     assert!(bench.guard.chunk(&second, bench.now_ns).is_none());
     assert_eq!(bench.guard.counters.superseded, 2);
-    assert_eq!(bench.guard.accepted(0).chunk, Some(second.head.id));
+    assert_eq!(bench.accepted().chunk, Some(second.head.id));
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn accepted_tells_the_rows_from_the_next_tick_on() {
     let chunk = bench.next_chunk(Strategy::Naive);
     let first = bench.guard.chunk(&chunk, bench.now_ns).unwrap();
     bench.ticks(3);
-    let accepted = bench.guard.accepted(bench.now_ns);
+    let accepted = bench.accepted();
     let played = usize::try_from(accepted.tick + 1 - first).unwrap();
     assert_eq!(accepted.remaining(), usize::from(HORIZON) - played);
     let mut want = chunk.row(played).unwrap().to_vec();
@@ -352,5 +352,5 @@ fn accepted_tells_the_rows_from_the_next_tick_on() {
         (accepted.chunk, accepted.epoch),
         (Some(chunk.head.id), bench.epoch)
     );
-    assert_eq!(bench.guard.guard_state(0, 30.0).lease, Some(task()));
+    assert_eq!(bench.guard.guard_state(0).lease, Some(task()));
 }

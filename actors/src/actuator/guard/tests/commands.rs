@@ -75,7 +75,7 @@ fn every_command_of_an_old_epoch_is_refused_and_counted() {
         );
     }
     assert_eq!(bench.guard.counters.old_epochs, before + 6);
-    assert_eq!(bench.guard.guard_state(0, 0.0).epoch, bench.epoch);
+    assert_eq!(bench.guard.guard_state(0).epoch, bench.epoch);
     assert!(bench.send(Strategy::Naive).is_some());
 }
 
@@ -249,8 +249,9 @@ fn a_robot_that_moves_is_not_reset() {
     let beat = super::Beat {
         scheduled_ns: bench.now_ns,
         now_ns: bench.now_ns,
+        suspended_ns: 0,
     };
-    bench.guard.servo(beat, Some(&moving));
+    bench.servo(beat, Ok(&moving));
     assert!(!bench.reset().done);
     bench.step();
     bench.step();
@@ -278,20 +279,23 @@ fn an_estop_latches_from_every_mode_and_a_fault_stays_a_fault() {
 #[test]
 fn notices_are_bounded_and_say_what_happened() {
     let mut bench = Bench::leased();
-    bench.guard.take_notices();
+    while bench.guard.next_notice().is_some() {}
     for _ in 0..100 {
         let mut chunk = bench.next_chunk(Strategy::Naive);
         chunk.head.attempt = 9;
         bench.guard.chunk(&chunk, bench.now_ns);
     }
-    let (notices, changed) = bench.guard.take_notices();
-    assert_eq!((notices.len(), changed), (32, false));
+    let notices: Vec<_> = std::iter::from_fn(|| bench.guard.next_notice()).collect();
+    assert_eq!(notices.len(), 32);
     assert!(
         notices
             .iter()
             .all(|notice| notice.kind == "chunk_refused" && notice.chunk.is_some())
     );
     assert_eq!(bench.guard.counters.wrong_identity, 100);
+    bench.step();
+    assert!(!bench.sample.changed);
     bench.send(Strategy::Naive);
-    assert!(bench.guard.take_notices().1);
+    bench.step();
+    assert!(bench.sample.changed);
 }

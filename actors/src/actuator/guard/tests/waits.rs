@@ -274,13 +274,13 @@ fn a_hold_is_a_controlled_stop_from_full_speed() {
     let chunk = bench.chunk_along(Strategy::Naive, &[0.0, 0.5, 0.04], -0.045);
     assert!(bench.guard.chunk(&chunk, bench.now_ns).is_some());
     bench.ticks(10);
-    let speed = bench.guard.velocity[0].abs();
+    let speed = bench.speed(0);
     assert!(1.0 < speed);
     assert!(bench.release().done);
     let mut last = speed;
-    while bench.guard.velocity[0] != 0.0 {
+    while bench.speed(0) != 0.0 {
         bench.step();
-        let now = bench.guard.velocity[0].abs();
+        let now = bench.speed(0);
         assert!(now < last && last - now < 15.0 / 239.0);
         last = now;
     }

@@ -205,7 +205,7 @@ fn executed() -> impl Strategy<Value = Executed> {
 }
 
 fn guard_state() -> impl Strategy<Value = GuardState> {
-    let counters = prop::array::uniform11(any::<u64>());
+    let counters = prop::array::uniform17(any::<u64>());
     (
         any::<(u64, u64, u64, i64)>(),
         mode(),
@@ -235,7 +235,15 @@ fn guard_state() -> impl Strategy<Value = GuardState> {
                 clamped: n[8],
                 late: n[9],
                 stalled: n[10],
+                outside: n[11],
+                refused: n[12],
+                prefix_overruns: n[13],
+                prefix_dropped: n[14],
+                implausible: n[15],
+                dropped: n[16],
             },
+            speed_limit: ticks_per_s,
+            stop_ms: ticks_per_s,
         })
 }
 
