@@ -19,6 +19,7 @@ pub mod connection;
 pub mod episode;
 pub mod model;
 pub mod print;
+pub mod sim;
 pub mod task;
 
 /// Exit code of a command line that makes no sense (`EX_USAGE`).
@@ -91,6 +92,11 @@ pub enum Command {
     Config(ConfigCommand),
     /// Checks, shows, makes and tries checkpoints; asks no daemon.
     Model(model::ModelArgs),
+    /// Serves the demo world on a local socket, for daemons of several processes.
+    ///
+    /// The robot with its command watchdog, the cameras and the oracle; `cell.world` of the daemons
+    /// names the socket. A guard process can then die without its robot.
+    Sim(sim::SimArgs),
     /// Measures and tries on this machine what the processes of a cell do with each other.
     Bench(bench::BenchArgs),
     /// What speaks to a running daemon.

@@ -16,8 +16,10 @@ use vlad_sim::scene::{Scene, SceneToml};
 use vlad_wire::text::Name;
 
 use layers::{Layer, Merged};
+use world::World;
 
 pub mod layers;
+pub mod world;
 
 /// The shipped files, compiled in: the demo cell needs no other file.
 const DEFAULT_NAME: &str = "config/default.toml";
@@ -72,7 +74,7 @@ pub struct DaemonConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CellKind {
-    /// The simulated demo cell, inside this process.
+    /// The simulated demo cell.
     Sim,
 }
 
@@ -86,6 +88,9 @@ pub struct CellToml {
     pub robot: String,
     /// What drives it.
     pub kind: CellKind,
+    /// Where its simulated world is.
+    #[serde(default)]
+    pub world: World,
     /// Whether the guard is armed once at daemon start; simulated cells only.
     #[serde(default)]
     pub arm_at_start: bool,

@@ -27,11 +27,13 @@ use vlad_wire::text::Note;
 
 use crate::api::{self, ApiState};
 use crate::cli::RunArgs;
-use crate::config::{Config, ConfigError, Sources};
+use crate::config::world::World;
+use crate::config::{CellConfig, Config, ConfigError, Sources};
 use roles::{Ground, Storage};
 
 pub mod policy;
 pub mod roles;
+pub mod world;
 
 /// Worker threads of the runtime: REST, the bus and the actors' shells are light, and the cores
 /// belong to the roles' own threads.
@@ -44,7 +46,7 @@ const RUNTIME_THREADS: usize = 2;
 /// given up.
 pub fn run(arguments: &RunArgs) -> anyhow::Result<()> {
     let config = Config::load(&sources(arguments)).context("the configuration is refused")?;
-    let roles = which_roles(arguments)?;
+    let roles = which_roles(arguments, &config)?;
     check_endpoints(arguments)?;
     let policy = policy::open(&config, &roles)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -179,7 +181,7 @@ fn sources(arguments: &RunArgs) -> Sources {
 }
 
 /// Says which roles this process runs, and refuses a split that cannot work.
-fn which_roles(arguments: &RunArgs) -> Result<Vec<Role>, ConfigError> {
+fn which_roles(arguments: &RunArgs, config: &Config) -> Result<Vec<Role>, ConfigError> {
     let fault = |problem: &str| ConfigError {
         layer: "--role".to_owned(),
         key: "-".to_owned(),
@@ -188,10 +190,11 @@ fn which_roles(arguments: &RunArgs) -> Result<Vec<Role>, ConfigError> {
     let wanted = |role: &Role| arguments.roles.is_empty() || arguments.roles.contains(role);
     let roles: Vec<_> = Role::ALL.into_iter().filter(wanted).collect();
     let has = |role| roles.contains(&role);
-    if has(Role::Perception) != has(Role::Actuator) {
+    let in_process = |cell: &CellConfig| cell.cell.world == World::InProcess;
+    if has(Role::Perception) != has(Role::Actuator) && config.cells.iter().any(in_process) {
         return Err(fault(
-            "perception and actuator of a simulated cell must run in one process: a world has one \
-             owner",
+            "perception and actuator of a simulated cell must run in one process, because a world \
+             has one owner; or let `vlad sim` serve the world, and set cell.world to its socket",
         ));
     }
     if has(Role::Gateway) != has(Role::Recorder) {
@@ -254,7 +257,10 @@ fn storage(
 }
 
 /// Says where tasks, episodes and checkpoints of our own making lie.
-fn data_folder(config: &Config) -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// No setting and no environment that names a folder.
+pub fn data_folder(config: &Config) -> anyhow::Result<PathBuf> {
     match &config.daemon.data {
         Some(path) => Ok(path.clone()),
         None => default_data_folder(),

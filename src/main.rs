@@ -6,7 +6,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
-use vlad::cli::{Cli, Command, bench, client, exit_code_of_clap_error, model};
+use vlad::cli::{Cli, Command, bench, client, exit_code_of_clap_error, model, sim};
 use vlad::config::ConfigError;
 use vlad::{check, daemon, telemetry};
 
@@ -31,6 +31,9 @@ fn main() -> ExitCode {
         Command::Model(command) => model::run(&command),
         Command::Bench(command) => {
             telemetry::start(log.as_deref()).and_then(|()| bench::run(&command))
+        }
+        Command::Sim(arguments) => {
+            telemetry::start(log.as_deref()).and_then(|()| sim::run(&arguments))
         }
         Command::Client(command) => client(&command),
     };

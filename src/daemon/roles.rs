@@ -20,10 +20,8 @@ use vlad_actors::recorder::{Recorder, RecorderParts};
 use vlad_actors::role::{Core, CoreError, Factory, RoleSpec};
 use vlad_bus::bus::Bus;
 use vlad_bus::waker::Waker;
-use vlad_cell::camera::Camera;
 use vlad_motion::policy::Policy;
 use vlad_sim::realtime::RealtimeWorld;
-use vlad_sim::world::SimWorld;
 use vlad_store::episodes::EpisodeStore;
 use vlad_store::lock::DataDir;
 use vlad_store::tasks::TaskStore;
@@ -33,6 +31,8 @@ use vlad_wire::msg::think::Digest;
 use vlad_wire::text::Name;
 
 use crate::config::{CellConfig, Config};
+
+use super::world::CellWorld;
 
 /// What all roles stand on.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ pub struct Ground {
     /// Contexts that the action expert of this process refused.
     pub refusals: Arc<Refusals>,
     policy: Option<Arc<dyn Policy>>,
-    worlds: Vec<SimWorld>,
+    worlds: Vec<CellWorld>,
 }
 
 /// The data folder and what lies in it.
@@ -71,10 +71,10 @@ impl Ground {
         clock: SharedClock,
     ) -> anyhow::Result<Self> {
         let now_ns = clock.now_ns();
-        let world = |cell: &CellConfig| {
-            SimWorld::new(&cell.scene, &cell.robot, cell.scene.toml().seed, now_ns)
-        };
-        let worlds = config.cells.iter().map(world).collect::<Result<_, _>>()?;
+        let worlds = config.cells.iter();
+        let worlds = worlds
+            .map(|cell| CellWorld::new(cell, now_ns))
+            .collect::<anyhow::Result<_>>()?;
         Ok(Self {
             config: Arc::new(config),
             bus,
@@ -90,13 +90,13 @@ impl Ground {
     /// # Errors
     /// What the system says when it cannot start a thread.
     pub fn run_worlds(&self) -> std::io::Result<Vec<RealtimeWorld>> {
-        self.worlds
-            .iter()
-            .map(|world| world.run_realtime(self.clock.clone()))
+        let worlds = self.worlds.iter();
+        worlds
+            .filter_map(|world| world.run(&self.clock).transpose())
             .collect()
     }
 
-    fn cells(&self) -> impl Iterator<Item = (&CellConfig, &SimWorld)> {
+    fn cells(&self) -> impl Iterator<Item = (&CellConfig, &CellWorld)> {
         self.config.cells.iter().zip(&self.worlds)
     }
 
@@ -160,14 +160,11 @@ fn perception(ground: Ground) -> Factory {
         let session = ground.session();
         let mut cores = Cores::new();
         for (cell, world) in ground.cells() {
-            let mut cameras: Vec<Box<dyn Camera>> = Vec::new();
-            for camera in world.cameras() {
-                cameras.push(Box::new(camera));
-            }
+            let cameras = world.cameras().map_err(|error| failed(&error))?;
             let parts = PerceptionParts {
                 cell: cell.cell.name.clone(),
                 cameras,
-                oracle: Some(Box::new(world.oracle())),
+                oracle: Some(world.oracle()),
                 slots: cell.robot.slots().clone(),
                 config: cell.perception.clone(),
                 session,
@@ -232,15 +229,14 @@ fn actuator(ground: Ground) -> Factory {
         let session = ground.session();
         let mut cores = Cores::new();
         for (cell, world) in ground.cells() {
-            let failed = |error: String| CoreError::Failed(error);
             let name = cell.cell.name.clone();
             let shape = Shape::new(&cell.robot);
-            let robot = Box::new(world.robot());
+            let robot = world.robot().map_err(|error| failed(&error))?;
             let plan = cell.guard.thread_plan();
             let (servo, link) = ServoLoop::new(name.clone(), cell.guard.clone(), shape, robot)
-                .map_err(|error| failed(error.to_string()))?;
+                .map_err(|error| CoreError::Failed(error.to_string()))?;
             let thread = ServoThread::start(servo, ground.clock.clone(), waker.clone(), plan)
-                .map_err(|error| failed(error.to_string()))?;
+                .map_err(|error| CoreError::Failed(error.to_string()))?;
             let parts = ActuatorParts {
                 cell: name,
                 robot: cell.robot.clone(),
@@ -314,6 +310,10 @@ fn gateway(ground: Ground, storage: &Storage, desk: SharedDeskServer) -> Factory
             parts,
         )?))
     })
+}
+
+fn failed(error: &anyhow::Error) -> CoreError {
+    CoreError::Failed(format!("{error:#}"))
 }
 
 /// Length of a policy tick.

@@ -14,6 +14,7 @@
 //! | [`camera`] | [`camera::SimCamera`]: the cameras as perception sees them |
 //! | [`render`] | the z-buffer renderer |
 //! | [`realtime`] | [`realtime::RealtimeWorld`]: the thread that lets a world go with the clock |
+//! | [`served`] | one world for several processes, over a local socket |
 //! | [`task`] | the instructions that the scene understands |
 //! | [`oracle`] | [`oracle::SimOracle`]: whether a task is done |
 //! | [`twogate`] | TwoGate's cell: a point, two gates, a goal that jumps |
@@ -39,6 +40,7 @@ pub mod realtime;
 pub mod render;
 pub mod robot;
 pub mod scene;
+pub mod served;
 pub mod statistics;
 pub mod task;
 pub mod twogate;

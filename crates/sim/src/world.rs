@@ -63,6 +63,7 @@ pub struct SimWorld {
     port: Arc<Port>,
     stage: Arc<Stage>,
     description: Arc<RobotDescription>,
+    scene: Arc<Scene>,
 }
 
 impl SimWorld {
@@ -103,6 +104,7 @@ impl SimWorld {
             port,
             stage: Arc::new(Stage::new(&scene, &description)),
             description,
+            scene,
         })
     }
 
@@ -151,6 +153,10 @@ impl SimWorld {
         self.lock().physics.push_block(block_idx, velocity_m_s);
     }
 
+    pub(crate) fn port(&self) -> &Arc<Port> {
+        &self.port
+    }
+
     pub(crate) fn start_ns(&self) -> u64 {
         self.lock().start_ns
     }
@@ -173,6 +179,10 @@ impl SimWorld {
 
     pub(crate) fn stage(&self) -> &Stage {
         &self.stage
+    }
+
+    pub(crate) fn scene(&self) -> &Scene {
+        &self.scene
     }
 
     pub(crate) fn description(&self) -> &RobotDescription {
@@ -257,7 +267,9 @@ impl World {
     /// Gives the robot's handle the newest sample.
     fn publish(&self, opening_speeds: &[f64]) {
         let now_ns = self.now_ns();
-        let mut sample = self.port.measured();
+        let mut sampled = self.port.sampled();
+        sampled.step = self.n_steps;
+        let sample = &mut sampled.measured;
         sample.sampled_at_ns = now_ns;
         sample.position.clear();
         sample.position.extend(self.servo.positions());
@@ -267,6 +279,8 @@ impl World {
             sample.position[arm.gripper_dof()] = self.openings_m[arm_idx];
             sample.velocity[arm.gripper_dof()] = opening_speeds[arm_idx];
         }
+        drop(sampled);
+        self.port.announce();
     }
 
     /// The blocks, in the scene's order.

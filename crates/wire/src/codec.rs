@@ -102,9 +102,23 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Bytes, CodecError> {
 /// # Errors
 /// [`CodecError::Unwritable`] if it cannot be written.
 pub fn encode_as<T: Serialize>(layout: u8, message: &T) -> Result<Bytes, CodecError> {
-    let mut bytes = vec![layout];
-    rmp_serde::encode::write(&mut bytes, message)?;
+    let mut bytes = Vec::new();
+    write_as(layout, message, &mut bytes)?;
     Ok(bytes.into())
+}
+
+/// Writes a small message behind what `bytes` already holds: for those who must not allocate.
+///
+/// # Errors
+/// [`CodecError::Unwritable`] if it cannot be written.
+pub fn encode_into<T: Serialize>(message: &T, bytes: &mut Vec<u8>) -> Result<(), CodecError> {
+    write_as(VERSION, message, bytes)
+}
+
+fn write_as<T: Serialize>(layout: u8, message: &T, bytes: &mut Vec<u8>) -> Result<(), CodecError> {
+    bytes.push(layout);
+    rmp_serde::encode::write(bytes, message)?;
+    Ok(())
 }
 
 /// Reads a small message of at most `max` bytes.
