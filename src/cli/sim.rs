@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use vlad_sim::served::server::WorldServer;
-use vlad_wire::clock::{Clock, SharedClock, SystemClock};
+use vlad_wire::clock::{SharedClock, SystemClock};
 
 use crate::cli::key_value;
 use crate::config::world::World;
@@ -22,7 +22,8 @@ const SOCKET: &str = "world.sock";
 /// Flags of `sim`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SimArgs {
-    /// Where to serve [default: the path in cell.world, else world.sock in $RUNTIME_DIRECTORY, else in the data folder].
+    /// Where to serve [default: the path in cell.world, else world.sock in systemd's runtime folder,
+    /// else in the data folder].
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// The cell whose world it is: a shipped name or a TOML file [default: demo].

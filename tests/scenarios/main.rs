@@ -9,6 +9,7 @@
 //! | [`daemon`] | a task from the post to the browsable episode, over a restart |
 //! | [`three_processes`] | brain, expert and the rest; one of them dies in mid-motion |
 //! | [`guard_process`] | the guard in a process of its own: its death, its end |
+//! | [`served_world`] | world, guard and cameras in processes of their own; the guard dies in mid-motion |
 //! | [`operator`] | e-stop, reset, rearm and cancel in mid-motion |
 //! | [`restart`] | `kill -9` of the whole daemon; what two daemons cannot share |
 //! | [`refusals`] | mutated configurations end with 78, file, key and reason |
@@ -39,6 +40,7 @@ mod pull;
 mod recorded;
 mod refusals;
 mod restart;
+mod served_world;
 mod shared_memory;
 mod support;
 mod three_processes;

@@ -126,6 +126,9 @@ impl Shared {
                 }
                 self.lock().connected = false;
             }
+            if self.stop.load(Ordering::Acquire) {
+                break;
+            }
             stream = self.connect(door, wish).ok();
             if stream.is_none() {
                 std::thread::park_timeout(RETRY);

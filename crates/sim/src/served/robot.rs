@@ -144,11 +144,12 @@ impl Shared {
             if let Some(stream) = &mut stream {
                 let lost = self.take_samples(stream);
                 self.connected.store(false, Ordering::Release);
-                if !self.stop.load(Ordering::Acquire) {
-                    warn!(%lost, "the simulated world is gone");
-                }
                 hang_up(&self.commands);
                 *lock(&self.commands) = None;
+                if self.stop.load(Ordering::Acquire) {
+                    break;
+                }
+                warn!(%lost, "the simulated world is gone");
             }
             stream = self.connect(door, commands).ok();
             match &stream {

@@ -148,8 +148,10 @@ mod tests {
             if let Some(step) = slate.read(&mut seen) {
                 let value = step as f64;
                 assert!(last <= step);
-                assert!(seen.position.iter().all(|x| *x == value), "{seen:?}");
-                assert!(seen.velocity.iter().all(|x| *x == -value), "{seen:?}");
+                let whole = |x: &f64| x.to_bits() == value.to_bits();
+                assert!(seen.position.iter().all(whole), "{seen:?}");
+                let whole = |x: &f64| x.to_bits() == (-value).to_bits();
+                assert!(seen.velocity.iter().all(whole), "{seen:?}");
                 last = step;
             }
             if finished {
