@@ -17,5 +17,7 @@ mod cell;
 mod gateway;
 #[path = "stepped/network.rs"]
 mod network;
+#[path = "stepped/perception.rs"]
+mod perception;
 #[path = "stepped/success.rs"]
 mod success;

@@ -5,17 +5,18 @@
 //! | in | cameras, `joints`, `task`; of a simulated cell the oracle |
 //! | out | `frame/{view}`, `obs`, `verdict`, `alive/perception` with its fitness |
 //! | period | a third of the fastest camera's |
-//! | fails safe | a camera that fails or grows stale makes perception unfit: the guard holds |
+//! | fails safe | a camera that cannot be believed ([`fitness`]), or views without a common moment, make perception unfit: the guard holds |
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 use vlad_bus::bus::Bus;
 use vlad_bus::error::BusError;
 use vlad_bus::publisher::Publisher;
 use vlad_bus::subscriber::Subscriber;
 use vlad_cell::camera::Camera;
+use vlad_cell::description::{Arm, Mount, RobotDescription};
 use vlad_cell::oracle::Oracle;
 use vlad_wire::clock::MS;
 use vlad_wire::id::{CellId, Role};
@@ -28,6 +29,12 @@ use vlad_wire::text::Note;
 
 use crate::pulse::{Condition, Pulse};
 use crate::role::{Core, CoreError};
+
+use fitness::{Counts, Rules, Sight};
+use picture::Exposure;
+
+pub mod fitness;
+pub mod picture;
 
 /// Joint samples kept to find the one nearest to a capture: half a second at 240 Hz.
 const JOINTS_KEPT: usize = 120;
@@ -43,8 +50,22 @@ pub const SCENE_CHANGED: &str = "scene_changed";
 pub struct PerceptionConfig {
     /// Age at which a camera's newest frame makes perception unfit, milliseconds.
     pub stale_ms: u32,
-    /// Largest difference between the captures of one observation, milliseconds.
+    /// Largest difference between the captures of one observation, milliseconds. Views that are
+    /// farther apart for half of `stale_ms` make perception unfit.
     pub skew_ms: u32,
+    /// Repetitions of the very same pixels at which a camera counts as frozen.
+    pub frozen_frames: u32,
+    /// How far a joint that moves the picture must have moved meanwhile, milliradians; 0 for
+    /// cameras whose sensors have noise.
+    pub frozen_motion_mrad: u32,
+    /// Black, white, plain or noisy frames in a row that make a camera unfit.
+    pub blind_frames: u32,
+    /// Mean brightness of a frame must lie above this, 0 to 255,
+    pub luma_min: u8,
+    /// and below this.
+    pub luma_max: u8,
+    /// The brightness' standard deviation must lie above this.
+    pub contrast_min: u8,
 }
 
 impl PerceptionConfig {
@@ -57,7 +78,45 @@ impl PerceptionConfig {
         if !(1..=1000).contains(&self.skew_ms) {
             faults.push(("skew_ms", "must lie in 1 to 1000"));
         }
+        if !(1..=1000).contains(&self.frozen_frames) {
+            faults.push(("frozen_frames", "must lie in 1 to 1000"));
+        }
+        if 1000 < self.frozen_motion_mrad {
+            faults.push(("frozen_motion_mrad", "must lie in 0 to 1000"));
+        }
+        if !(1..=30).contains(&self.blind_frames) {
+            faults.push(("blind_frames", "must lie in 1 to 30"));
+        }
+        if self.luma_max <= self.luma_min {
+            faults.push(("luma_max", "must lie above luma_min"));
+        }
+        if 100 < self.contrast_min {
+            faults.push(("contrast_min", "must lie in 0 to 100"));
+        }
         faults
+    }
+
+    fn stale_ns(&self) -> u64 {
+        u64::from(self.stale_ms) * MS
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            stale_ns: self.stale_ns(),
+            frozen_frames: self.frozen_frames,
+            frozen_motion_rad: f64::from(self.frozen_motion_mrad) * 1e-3,
+            blind_frames: self.blind_frames,
+            exposure: self.exposure(),
+        }
+    }
+
+    /// What a frame must show to be of use.
+    pub fn exposure(&self) -> Exposure {
+        Exposure {
+            luma_min: self.luma_min,
+            luma_max: self.luma_max,
+            contrast_min: self.contrast_min,
+        }
     }
 }
 
@@ -69,8 +128,8 @@ pub struct PerceptionParts {
     pub cameras: Vec<Box<dyn Camera>>,
     /// The scene's oracle, of a simulated cell.
     pub oracle: Option<Box<dyn Oracle>>,
-    /// Slots of the state.
-    pub slots: SlotMap,
+    /// Its robot: the slots of the state, and which joints move which camera.
+    pub robot: RobotDescription,
     /// Settings.
     pub config: PerceptionConfig,
     /// Differs from start to start.
@@ -81,7 +140,9 @@ struct Eye {
     camera: Box<dyn Camera>,
     publisher: Publisher<Frames>,
     newest: Option<Frame>,
-    failure: Option<String>,
+    sight: Sight,
+    /// Degrees of freedom whose motion changes the picture.
+    dofs: Vec<usize>,
 }
 
 /// One cell's perception.
@@ -100,6 +161,7 @@ pub struct Perception {
     verdicts: Publisher<Verdicts>,
     seq: u64,
     last_captured_ns: u64,
+    skewed_since_ns: Option<u64>,
     next_verdict_ns: u64,
     was_fit: bool,
 }
@@ -114,24 +176,29 @@ impl Perception {
             cell,
             cameras,
             oracle,
-            slots,
+            robot,
             config,
             session,
         } = parts;
         let mut eyes = Vec::with_capacity(cameras.len());
         for camera in cameras {
             let publisher = bus.publisher(&cell, camera.info().view.as_str())?;
+            let described = robot.cameras().iter();
+            let described = described.filter(|other| other.view == camera.info().view);
+            let pinned = described.clone().find_map(|other| other.serial.clone());
+            let mount = described.map(|other| &other.mount).next();
             eyes.push(Eye {
+                sight: Sight::new(config.rules(), pinned),
+                dofs: dofs_before(&robot, mount.unwrap_or(&Mount::World)),
                 camera,
                 publisher,
                 newest: None,
-                failure: None,
             });
         }
         Ok(Self {
             eyes,
             oracle,
-            slots,
+            slots: robot.slots().clone(),
             config,
             pulse: Pulse::new(bus, &cell, Role::Perception, session)?,
             joints: bus.subscriber(&cell, "", None)?,
@@ -142,6 +209,7 @@ impl Perception {
             verdicts: bus.publisher(&cell, "")?,
             seq: 0,
             last_captured_ns: 0,
+            skewed_since_ns: None,
             next_verdict_ns: 0,
             was_fit: true,
             cell,
@@ -163,24 +231,28 @@ impl Perception {
     fn look(&mut self) {
         for eye in &mut self.eyes {
             match eye.camera.newest() {
-                Ok(Some(frame)) => {
-                    eye.publisher.put(&frame);
-                    eye.newest = Some(frame);
-                    eye.failure = None;
-                }
+                Ok(Some(frame)) => eye.take(frame, &self.recent),
                 Ok(None) => {}
-                Err(error) => eye.failure = Some(error.to_string()),
+                Err(error) => eye.sight.failed(error.to_string()),
             }
         }
     }
 
-    /// Publishes an observation when every view has a frame since the last one.
-    fn observe(&mut self) {
+    /// Earliest and latest capture of the newest frames; 0 for a camera without one.
+    fn captures(&self) -> (u64, u64) {
         let captures = || self.eyes.iter().map(|eye| captured_at(eye).unwrap_or(0));
-        let earliest_ns = captures().min().unwrap_or(0);
-        let latest_ns = captures().max().unwrap_or(0);
-        let skew_ns = u64::from(self.config.skew_ms) * MS;
-        if earliest_ns <= self.last_captured_ns || skew_ns < latest_ns - earliest_ns {
+        (captures().min().unwrap_or(0), captures().max().unwrap_or(0))
+    }
+
+    /// Publishes an observation when every view has a frame since the last one.
+    fn observe(&mut self, now_ns: u64) {
+        let (earliest_ns, latest_ns) = self.captures();
+        if u64::from(self.config.skew_ms) * MS < latest_ns - earliest_ns {
+            self.skewed_since_ns.get_or_insert(now_ns);
+            return;
+        }
+        self.skewed_since_ns = None;
+        if earliest_ns <= self.last_captured_ns {
             return;
         }
         let Some(joints) = nearest(&self.recent, earliest_ns) else {
@@ -228,30 +300,64 @@ impl Perception {
     }
 
     /// What keeps frames and joints from being joined, if something does.
-    fn join_fault(&self, now_ns: u64, stale_ns: u64) -> Option<&'static str> {
+    fn join_fault(&self, now_ns: u64) -> Option<String> {
+        let stale_ns = self.config.stale_ns();
         let stale = |at_ns: u64| stale_ns < now_ns.saturating_sub(at_ns);
+        let skewed = |since_ns: u64| stale_ns / 2 < now_ns.saturating_sub(since_ns);
         match self.recent.back() {
-            None => Some("no joints yet"),
-            Some(joints) if stale(joints.sampled_at_ns) => Some("the joints are stale"),
+            None => Some("no joints yet".to_owned()),
+            Some(joints) if stale(joints.sampled_at_ns) => Some("the joints are stale".to_owned()),
+            Some(_) if self.skewed_since_ns.is_some_and(skewed) => {
+                let skew_ms = self.config.skew_ms;
+                let last = self.eyes.iter().min_by_key(|eye| captured_at(eye))?;
+                let view = &last.camera.info().view;
+                Some(format!(
+                    "camera {view} is more than {skew_ms} ms behind another view"
+                ))
+            }
             Some(_) if stale(self.last_captured_ns) => {
-                Some("the views have no moment in common within perception.skew_ms")
+                Some("the views have no moment in common within perception.skew_ms".to_owned())
             }
             Some(_) => None,
         }
     }
 
     fn fitness(&mut self, now_ns: u64) -> Fitness {
-        let stale_ns = u64::from(self.config.stale_ms) * MS;
-        let fault = self
-            .eyes
-            .iter()
-            .find_map(|eye| fault(eye, now_ns, stale_ns))
-            .or_else(|| self.join_fault(now_ns, stale_ns).map(str::to_owned));
-        if self.was_fit && fault.is_some() {
-            warn!(fault, "perception is unfit");
+        let of_eye = |eye: &Eye| {
+            let fault = eye.sight.fault(now_ns)?;
+            Some(format!("camera {} {fault}", eye.camera.info().view))
+        };
+        let fault = self.eyes.iter().find_map(of_eye);
+        let fault = fault.or_else(|| self.join_fault(now_ns));
+        match (&fault, self.was_fit) {
+            (Some(fault), true) => warn!(cell = %self.cell, fault, counts = ?self.counts(),
+                "perception is unfit"),
+            (None, false) => info!(cell = %self.cell, counts = ?self.counts(),
+                "perception is fit again"),
+            _ => {}
         }
         self.was_fit = fault.is_none();
         fault.map_or(Fitness::Fit, |text| Fitness::Unfit(Note::cleaned(&text)))
+    }
+
+    /// What came of each camera, in the prompt's order.
+    pub fn counts(&self) -> Vec<Counts> {
+        self.eyes.iter().map(|eye| eye.sight.counts()).collect()
+    }
+}
+
+impl Eye {
+    /// Judges a frame; what may be used is published and kept.
+    fn take(&mut self, frame: Frame, recent: &VecDeque<JointState>) {
+        let joints = nearest(recent, frame.head.captured_at_ns);
+        let position = joints.map_or(&[][..], |joints| &joints.position);
+        let picked = self.dofs.iter().filter_map(|dof| position.get(*dof));
+        let picked: Vec<f64> = picked.copied().collect();
+        let info = self.camera.info();
+        if self.sight.see(&frame, self.newest.as_ref(), info, &picked) {
+            self.publisher.put(&frame);
+            self.newest = Some(frame);
+        }
     }
 }
 
@@ -259,7 +365,7 @@ impl Core for Perception {
     fn step(&mut self, now_ns: u64) -> Result<(), CoreError> {
         self.take_inputs();
         self.look();
-        self.observe();
+        self.observe(now_ns);
         self.judge(now_ns);
         let fitness = self.fitness(now_ns);
         self.pulse.beat(
@@ -277,18 +383,15 @@ fn captured_at(eye: &Eye) -> Option<u64> {
     eye.newest.as_ref().map(|frame| frame.head.captured_at_ns)
 }
 
-fn fault(eye: &Eye, now_ns: u64, stale_ns: u64) -> Option<String> {
-    let view = &eye.camera.info().view;
-    if let Some(failure) = &eye.failure {
-        return Some(format!("camera {view}: {failure}"));
-    }
-    match captured_at(eye) {
-        None => Some(format!("camera {view} has given no frame yet")),
-        Some(at_ns) if stale_ns < now_ns.saturating_sub(at_ns) => {
-            Some(format!("camera {view} is stale"))
-        }
-        Some(_) => None,
-    }
+/// The joints whose motion changes what a camera sees: of one on a hand, its arm's.
+fn dofs_before(robot: &RobotDescription, mount: &Mount) -> Vec<usize> {
+    let moves = |arm: &&Arm| match mount {
+        Mount::World => true,
+        Mount::Arm(name) => arm.name == *name,
+    };
+    let arms = robot.arms().iter().filter(moves);
+    arms.flat_map(|arm| arm.first_dof..arm.gripper_dof())
+        .collect()
 }
 
 /// The joint sample nearest in time to a capture.
@@ -306,12 +409,24 @@ mod tests {
         let good = PerceptionConfig {
             stale_ms: 200,
             skew_ms: 50,
+            frozen_frames: 5,
+            frozen_motion_mrad: 0,
+            blind_frames: 3,
+            luma_min: 5,
+            luma_max: 250,
+            contrast_min: 3,
         };
         assert!(good.faults().is_empty());
         let bad = PerceptionConfig {
             stale_ms: 0,
             skew_ms: 0,
+            frozen_frames: 0,
+            frozen_motion_mrad: 1001,
+            blind_frames: 0,
+            luma_min: 5,
+            luma_max: 5,
+            contrast_min: 101,
         };
-        assert_eq!(bad.faults().len(), 2);
+        assert_eq!(bad.faults().len(), 7);
     }
 }

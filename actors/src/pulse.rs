@@ -76,8 +76,10 @@ impl Pulse {
         if now_ns < self.next_ns && self.last.as_ref() == Some(condition) {
             return None;
         }
-        // An absolute schedule that skips what it missed.
-        self.next_ns = (self.next_ns + HEARTBEAT_PERIOD_NS).max(now_ns);
+        // An absolute schedule that skips what it missed. A beat ahead of it, for a change, is no
+        // leave to be silent afterwards.
+        let due_ns = self.next_ns.min(now_ns);
+        self.next_ns = (due_ns + HEARTBEAT_PERIOD_NS).max(now_ns);
         self.last = Some(condition.clone());
         self.seq += 1;
         let challenge = decision_seed(self.session, self.seq);
@@ -97,5 +99,36 @@ impl Pulse {
             sent_at_ns: now_ns,
         });
         Some(challenge)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use vlad_wire::clock::{Clock, MS, ManualClock};
+    use vlad_wire::text::Name;
+
+    use super::*;
+
+    /// A role whose condition changes at each step beats at each step, and is not silent afterwards.
+    #[test]
+    fn many_changes_are_no_leave_to_be_silent() {
+        let clock = Arc::new(ManualClock::default());
+        let bus = Bus::queue(clock.clone(), |_| 0);
+        let cell = Name::new("demo").unwrap();
+        let mut pulse = Pulse::new(&bus, &cell, Role::Perception, 1).unwrap();
+        let condition = |number: u64| Condition {
+            in_flight: Some(number),
+            ..Condition::fit()
+        };
+        for number in 1..=100 {
+            clock.advance_to(number * 4 * MS);
+            assert!(pulse.beat(&condition(number), clock.now_ns()).is_some());
+        }
+        let last_ns = clock.now_ns();
+        let before = last_ns + HEARTBEAT_PERIOD_NS - 1;
+        assert!(pulse.beat(&condition(100), before).is_none());
+        assert!(pulse.beat(&condition(100), before + 1).is_some());
     }
 }

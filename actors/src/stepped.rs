@@ -86,7 +86,7 @@ impl Stepped {
             cell: parts.cell.clone(),
             cameras: parts.cameras,
             oracle: parts.oracle,
-            slots: parts.description.slots().clone(),
+            robot: parts.description.clone(),
             config: parts.perception,
             session: 2,
         };

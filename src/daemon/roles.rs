@@ -165,7 +165,7 @@ fn perception(ground: Ground) -> Factory {
                 cell: cell.cell.name.clone(),
                 cameras,
                 oracle: Some(world.oracle()),
-                slots: cell.robot.slots().clone(),
+                robot: cell.robot.clone(),
                 config: cell.perception.clone(),
                 session,
             };

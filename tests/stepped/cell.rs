@@ -13,6 +13,8 @@ use vlad_cell::camera::Camera;
 use vlad_cell::description::{Arm, RobotDescription};
 use vlad_cell::robot::{Measured, Robot, RobotError};
 use vlad_motion::policy::Policy;
+use vlad_safety::mode::Mode;
+use vlad_safety::reason::Reason;
 use vlad_sim::policy::scripted::ScriptedPolicy;
 use vlad_sim::world::SimWorld;
 use vlad_wire::clock::{MS, SECOND};
@@ -23,8 +25,12 @@ use vlad_wire::msg::task::{ActiveTask, Outcome, TaskNow, Verdict};
 use vlad_wire::stream::{ExecutedActions, Guards, LeaseCommand, RearmCommand, Tasks, Verdicts};
 use vlad_wire::text::{Instruction, Note};
 
-/// Edge of the cameras, pixels: rendering is not what these stories are about.
+/// Edge of the cameras, pixels: rendering is not what most stories are about.
 const CAMERA_EDGE: u16 = 16;
+/// In so few pixels an arm can move by a tenth of a radian unseen.
+const COARSE: &str = "perception.frozen_motion_mrad=1000";
+/// Farther between two servo ticks than a robot that begins or ends its motion is told to go.
+const MOVING_RAD: f64 = 2e-3;
 
 pub(crate) struct Run {
     pub(crate) stepped: Stepped,
@@ -71,8 +77,13 @@ fn scripted(robot: &RobotDescription) -> Arc<dyn Policy> {
     Arc::new(ScriptedPolicy::new(Arc::new(robot.clone())).unwrap())
 }
 
+/// Puts something around a cell's first camera.
+pub(crate) type MakeCamera = fn(Box<dyn Camera>) -> Box<dyn Camera>;
+
 pub(crate) struct Options<'a> {
     pub(crate) policy: MakePolicy,
+    pub(crate) camera: MakeCamera,
+    pub(crate) camera_edge: u16,
     pub(crate) scene_seed: u64,
     pub(crate) sets: &'a [&'a str],
     pub(crate) grippers_held_open: bool,
@@ -82,6 +93,8 @@ impl Default for Options<'_> {
     fn default() -> Self {
         Self {
             policy: scripted,
+            camera: |camera| camera,
+            camera_edge: CAMERA_EDGE,
             scene_seed: 1,
             sets: &[],
             grippers_held_open: false,
@@ -91,7 +104,9 @@ impl Default for Options<'_> {
 
 impl Run {
     pub(crate) fn new(options: &Options<'_>) -> Self {
-        let sets = options.sets.iter().map(ToString::to_string).collect();
+        let coarse = (options.camera_edge == CAMERA_EDGE).then_some(&COARSE);
+        let sets = coarse.into_iter().chain(options.sets);
+        let sets = sets.map(ToString::to_string).collect();
         let config = Config::load(&Sources {
             sets,
             ..Sources::default()
@@ -100,7 +115,7 @@ impl Run {
         let mut cell = config.cells[0].clone();
         let mut toml = cell.robot.toml().clone();
         for camera in &mut toml.cameras {
-            (camera.width, camera.height) = (CAMERA_EDGE, CAMERA_EDGE);
+            (camera.width, camera.height) = (options.camera_edge, options.camera_edge);
         }
         cell.robot = RobotDescription::new(toml).unwrap();
         let world = SimWorld::new(&cell.scene, &cell.robot, options.scene_seed, 0).unwrap();
@@ -117,8 +132,14 @@ impl Run {
         }
         let policy = (options.policy)(&cell.robot);
         let mut cameras: Vec<Box<dyn Camera>> = Vec::new();
-        for camera in world.cameras() {
-            cameras.push(Box::new(camera));
+        for (idx, camera) in world.cameras().into_iter().enumerate() {
+            let camera: Box<dyn Camera> = Box::new(camera);
+            let first = idx == 0;
+            cameras.push(if first {
+                (options.camera)(camera)
+            } else {
+                camera
+            });
         }
         let moving = world.clone();
         let parts = SteppedParts {
@@ -153,9 +174,11 @@ pub(crate) struct Dispatcher {
     renewal: Option<Pending<LeaseCommand>>,
     active: ActiveTask,
     next_ns: u64,
+    report: Report,
 }
 
 /// How a dispatched task went.
+#[derive(Default)]
 pub(crate) struct Report {
     pub(crate) verdict: Option<Verdict>,
     pub(crate) seconds: u64,
@@ -191,43 +214,72 @@ impl Dispatcher {
                 deadline_ns: u64::MAX,
             },
             next_ns: 0,
+            report: Report::default(),
         }
     }
 
     /// Runs the task for at most `seconds` of virtual time.
     pub(crate) fn run(&mut self, run: &mut Run, seconds: u64) -> Report {
+        self.begin(run);
+        self.follow(run, seconds)
+    }
+
+    /// Waits until the roles know each other, and takes the cell.
+    pub(crate) fn begin(&mut self, run: &mut Run) {
         for _ in 0..240 {
             run.stepped.step().unwrap();
         }
         self.take_the_cell(run);
+    }
+
+    /// Goes on by one servo period, and keeps what is said.
+    pub(crate) fn step(&mut self, run: &mut Run) {
+        self.renew(run.stepped.clock().now_ns());
+        run.stepped.step().unwrap();
+        while let Some(executed) = self.executed.try_next() {
+            self.report.executed.push(executed);
+        }
+        while let Some(guard) = self.guards.try_next() {
+            self.report.guards.push(guard);
+        }
+        self.report.verdict = self.verdicts.try_next().or(self.report.verdict.take());
+    }
+
+    /// The guard's newest mode, and why.
+    pub(crate) fn mode(&self) -> Option<(Mode, Reason)> {
+        let guard = self.report.guards.last()?;
+        Some((guard.mode, guard.reason))
+    }
+
+    /// Whether the arms were told to move well in the last tick that was executed.
+    pub(crate) fn moving(&self) -> bool {
+        let ticks = self.report.executed.iter().rev();
+        let mut ticks = ticks.flat_map(|ticks| ticks.ticks.iter().rev());
+        let (Some(now), Some(before)) = (ticks.next(), ticks.next()) else {
+            return false;
+        };
+        let pairs = now.command.iter().zip(&before.command);
+        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) > MOVING_RAD
+    }
+
+    /// Whether the scene's oracle is satisfied.
+    pub(crate) fn done(&self) -> bool {
+        self.report.done()
+    }
+
+    /// Follows the task to its verdict, for at most `seconds` of virtual time.
+    pub(crate) fn follow(&mut self, run: &mut Run, seconds: u64) -> Report {
         let clock = run.stepped.clock();
         let began_ns = clock.now_ns();
-        let mut report = Report {
-            verdict: None,
-            seconds: 0,
-            executed: Vec::new(),
-            guards: Vec::new(),
-        };
         while clock.now_ns() < began_ns + seconds * SECOND {
-            self.renew(clock.now_ns());
-            run.stepped.step().unwrap();
-            while let Some(executed) = self.executed.try_next() {
-                report.executed.push(executed);
-            }
-            while let Some(guard) = self.guards.try_next() {
-                report.guards.push(guard);
-            }
-            report.verdict = self.verdicts.try_next().or(report.verdict);
-            report.seconds = (clock.now_ns() - began_ns) / SECOND;
-            if report
-                .verdict
-                .as_ref()
-                .is_some_and(|v| v.outcome != Outcome::Open)
-            {
+            self.step(run);
+            self.report.seconds = (clock.now_ns() - began_ns) / SECOND;
+            let verdict = &self.report.verdict;
+            if verdict.as_ref().is_some_and(|v| v.outcome != Outcome::Open) {
                 break;
             }
         }
-        report
+        std::mem::take(&mut self.report)
     }
 
     fn take_the_cell(&mut self, run: &mut Run) {

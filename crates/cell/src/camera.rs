@@ -4,7 +4,10 @@
 //!   the time of its arrival. Stamps and sequence numbers grow strictly.
 //! * **Newest wins.** [`Camera::newest`] gives the newest frame and drops older ones; it never waits
 //!   for longer than one frame period.
-//! * **Format.** 8-bit RGB of exactly the size in [`CameraInfo`], for the life of the driver.
+//! * **Format.** 8-bit RGB of exactly the size in [`CameraInfo`], for the life of the driver. What
+//!   comes otherwise is dropped by perception, which is then unfit.
+//! * **Identity.** [`CameraInfo::serial`] is the number of the very device that gives the frames, and
+//!   changes when the driver finds another one behind its port. Perception believes one device only.
 //! * **Drop** stops the stream and frees the device.
 
 use vlad_wire::msg::sense::Frame;
@@ -21,6 +24,8 @@ pub struct CameraInfo {
     pub height: u16,
     /// Frames per second.
     pub rate_hz: f64,
+    /// Serial number of the device; `None` if it has none, so that it cannot be told from another.
+    pub serial: Option<Name>,
 }
 
 /// Why a camera gives no frame.

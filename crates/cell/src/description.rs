@@ -135,6 +135,11 @@ pub struct CameraToml {
     pub height: u16,
     /// Frames per second.
     pub rate_hz: f64,
+    /// Serial number of the device that must give this view, as its driver reads it: cameras that a
+    /// port's new numbering has swapped are then refused. Without one it is the number that the
+    /// first frame came with.
+    #[serde(default)]
+    pub serial: Option<Name>,
 }
 
 /// A robot in a file: the table `robot`.

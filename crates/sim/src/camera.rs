@@ -43,6 +43,7 @@ impl SimCamera {
                 width: camera.width,
                 height: camera.height,
                 rate_hz: camera.rate_hz,
+                serial: Some(camera.view.clone()),
             },
             mount,
             mount_from_camera: camera.extrinsics.pose(),

@@ -75,6 +75,7 @@ impl RemoteWorld {
             width: camera.width,
             height: camera.height,
             rate_hz: camera.rate_hz,
+            serial: Some(camera.view.clone()),
         });
         Self {
             door: Door {
