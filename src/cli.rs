@@ -1,7 +1,7 @@
 //! The command line: what can be typed, and the commands that only speak REST.
 //!
 //! `run` and `config check` are done by the daemon's own modules, [`model`] works on files, [`mod@bench`]
-//! starts processes of its own;
+//! starts processes of its own, [`sim`] serves a world, [`doctor`] looks at the machine;
 //! everything else is a client. Ids and texts are checked here already, so that a slip of the
 //! keyboard ends with exit code 64 and a refusal by the daemon with 1.
 
@@ -16,6 +16,7 @@ use vlad_wire::text::Name;
 pub mod bench;
 pub mod cell;
 pub mod connection;
+pub mod doctor;
 pub mod episode;
 pub mod model;
 pub mod print;
@@ -97,6 +98,11 @@ pub enum Command {
     /// The robot with its command watchdog, the cameras and the oracle; `cell.world` of the daemons
     /// names the socket. A guard process can then die without its robot.
     Sim(sim::SimArgs),
+    /// Says what this machine is good for, what is wrong and what to do about it.
+    ///
+    /// Lateness of ticks and the platform's tier, kernel, limits, clocks, disk, graphics processors,
+    /// settings, checkpoint and cameras. Moves nothing. Ends with 1 if something must be mended.
+    Doctor(doctor::DoctorArgs),
     /// Measures and tries on this machine what the processes of a cell do with each other.
     Bench(bench::BenchArgs),
     /// What speaks to a running daemon.

@@ -267,11 +267,15 @@ pub fn data_folder(config: &Config) -> anyhow::Result<PathBuf> {
     }
 }
 
+/// Gives the data folder that is used where no setting names one.
+///
+/// # Errors
+/// No environment that names a folder.
 #[expect(
     clippy::disallowed_methods,
     reason = "systemd and XDG name folders by environment"
 )]
-fn default_data_folder() -> anyhow::Result<PathBuf> {
+pub fn default_data_folder() -> anyhow::Result<PathBuf> {
     if let Ok(folder) = std::env::var("STATE_DIRECTORY") {
         // systemd lists several folders with colons between them; the first one is ours.
         return Ok(PathBuf::from(folder.split(':').next().unwrap_or(&folder)));

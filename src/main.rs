@@ -6,7 +6,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
-use vlad::cli::{Cli, Command, bench, client, exit_code_of_clap_error, model, sim};
+use vlad::cli::{Cli, Command, bench, client, doctor, exit_code_of_clap_error, model, sim};
 use vlad::config::ConfigError;
 use vlad::{check, daemon, telemetry};
 
@@ -34,6 +34,9 @@ fn main() -> ExitCode {
         }
         Command::Sim(arguments) => {
             telemetry::start(log.as_deref()).and_then(|()| sim::run(&arguments))
+        }
+        Command::Doctor(arguments) => {
+            telemetry::start(log.as_deref()).and_then(|()| doctor::run(&arguments))
         }
         Command::Client(command) => client(&command),
     };

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use vlad_cell::camera::Camera;
 use vlad_cell::oracle::Oracle;
-use vlad_cell::robot::Robot;
+use vlad_cell::robot::{Measured, Robot};
 use vlad_sim::realtime::RealtimeWorld;
 use vlad_sim::served::remote::RemoteWorld;
 use vlad_sim::world::SimWorld;
@@ -78,6 +78,25 @@ impl CellWorld {
             }
         }
         Ok(cameras)
+    }
+
+    /// Looks whether the samples of a served robot come, without commanding it, and says so; `None`
+    /// for a world of this process.
+    ///
+    /// # Errors
+    /// A served world that is not there.
+    pub fn watch(&self) -> anyhow::Result<Option<String>> {
+        match self {
+            Self::Own(_) => Ok(None),
+            Self::Served(world) => {
+                let mut measured = Measured::default();
+                let step = world.watch()?.newest(&mut measured)?;
+                let n_dofs = measured.position.len();
+                Ok(Some(format!(
+                    "served, at its step {step}, {n_dofs} degrees of freedom"
+                )))
+            }
+        }
     }
 
     /// Gives the oracle.

@@ -14,6 +14,7 @@
 //! | [`restart`] | `kill -9` of the whole daemon; what two daemons cannot share |
 //! | [`refusals`] | mutated configurations end with 78, file, key and reason |
 //! | [`cli`] | the client commands against a daemon |
+//! | [`doctor`] | what is found on a machine, and the exit code that follows |
 //! | [`model`] | checkpoints as files: verified, shown, made and tried |
 //! | [`pull`] | a checkpoint from a hub: whole, verified and without code, or not at all |
 //! | [`abuse`] | each endpoint of the served API with what it must refuse |
@@ -30,6 +31,7 @@ mod abuse;
 mod cli;
 mod contexts;
 mod daemon;
+mod doctor;
 mod guard_process;
 mod malformed;
 mod model;

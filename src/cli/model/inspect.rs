@@ -63,6 +63,11 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     }
 }
 
+/// Everything that is wrong with a checkpoint; nothing if it is whole.
+pub(crate) fn faults_of(dir: &Path) -> Vec<String> {
+    look(dir).inspection.faults
+}
+
 fn look(dir: &Path) -> Document {
     let mut inspection = inspect(dir);
     let (read, found) = match manifest::find(dir) {
