@@ -252,6 +252,7 @@ fn from_running(state: State, event: Event) -> State {
         Event::LeaseReleased => State::to(Mode::Hold, Reason::LeaseReleased),
         Event::Pause => State::to(Mode::Hold, Reason::Paused),
         Event::Disagreement => State::to(Mode::Hold, Reason::Disagreement),
+        Event::FirstCommandJump => State::to(Mode::Hold, Reason::FirstCommandJump),
         _ => stopping(state, loss(event)),
     }
 }

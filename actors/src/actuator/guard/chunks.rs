@@ -36,6 +36,9 @@ pub(crate) enum Refusal {
     Outside(Breach, u16),
     /// The first action is too far from the robot (E7).
     Jump,
+    /// The first row that would be played is too far from what is played before it for one tick, in
+    /// motion (E7): so much too fast.
+    Seam(Breach),
     /// Its prefix was over before it came, and it would jump by so many of its steps.
     Late(f64),
     /// All its ticks are over.
@@ -46,6 +49,7 @@ impl Refusal {
     fn words(self) -> Words {
         Words::Plain(match self {
             Self::Outside(breach, row) => return Words::Outside(breach, row),
+            Self::Seam(breach) => return Words::Seam(breach),
             Self::Late(ratio) => return Words::Late(ratio),
             Self::Mode => "the guard takes no chunks in this mode",
             Self::Shape => "the chunk has another shape than the robot type, or no speed",
@@ -212,7 +216,12 @@ impl Guard {
             }
             self.envelope
                 .judge(&self.before_row, &mut self.judged, tick_s)
-                .map_err(|breach| Refusal::Outside(breach, index))?;
+                .map_err(|breach| match breach {
+                    Breach::Speed { .. } | Breach::ToolSpeed { .. } if running && index == over => {
+                        Refusal::Seam(breach)
+                    }
+                    _ => Refusal::Outside(breach, index),
+                })?;
             self.before_row.copy_from_slice(&self.judged);
         }
         Ok(())
@@ -263,7 +272,7 @@ impl Guard {
             Refusal::Shape | Refusal::Identity => counters.wrong_identity += 1,
             Refusal::Unsound => counters.not_finite += 1,
             Refusal::Stale => counters.stale += 1,
-            Refusal::Jump => counters.jumps += 1,
+            Refusal::Jump | Refusal::Seam(_) => counters.jumps += 1,
             Refusal::Order | Refusal::Superseded => counters.superseded += 1,
             Refusal::Outside(_, _) => counters.outside += 1,
             Refusal::Late(_) => counters.prefix_dropped += 1,
@@ -275,7 +284,7 @@ impl Guard {
         let about = (refusal.words(), chunk.head.id);
         self.notice(Notice::of_chunk(kind, Severity::Warn, about));
         match refusal {
-            Refusal::Jump => self.apply(Event::FirstCommandJump, now_ns),
+            Refusal::Jump | Refusal::Seam(_) => self.apply(Event::FirstCommandJump, now_ns),
             Refusal::Unsound => {
                 self.lineage.unsound_in_row += 1;
                 if UNSOUND_MAX <= self.lineage.unsound_in_row {

@@ -40,6 +40,8 @@ pub enum Words {
     Late(f64),
     /// A chunk was refused: what is outside, and in which row.
     Outside(Breach, u16),
+    /// A chunk was refused: its first row is too far from what is played.
+    Seam(Breach),
     /// A lease was granted.
     Granted(TaskId, u32, Epoch),
     /// A lease was given back.
@@ -70,6 +72,7 @@ impl fmt::Display for Words {
                 "the chunk came after its prefix was over and would jump by {ratio:.1} of its steps"
             ),
             Self::Outside(breach, row) => write!(f, "row {row}: {breach}"),
+            Self::Seam(breach) => write!(f, "the chunk does not meet what is played: {breach}"),
             Self::Granted(task, attempt, epoch) => {
                 write!(f, "task {task}, try {attempt}, epoch {epoch}")
             }

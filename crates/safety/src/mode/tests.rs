@@ -138,6 +138,11 @@ fn each_loss_while_running_has_its_row() {
         (Event::LeaseLost, Mode::Hold, Reason::LeaseLost),
         (Event::LeaseReleased, Mode::Hold, Reason::LeaseReleased),
         (Event::Pause, Mode::Hold, Reason::Paused),
+        (
+            Event::FirstCommandJump,
+            Mode::Hold,
+            Reason::FirstCommandJump,
+        ),
         (Event::BufferEmpty, Mode::Stopping, Reason::BufferEmpty),
         (Event::ActionTooOld, Mode::Stopping, Reason::ActionTooOld),
         (Event::BrainDied, Mode::Stopping, Reason::BrainLost),
