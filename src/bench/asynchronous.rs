@@ -13,6 +13,7 @@
 //! | [`episode`] | one run, from arming to the goal |
 //! | [`ear`] | what one run said, as figures |
 //! | [`figures`] | a cell of the table from its runs |
+//! | [`agreement`] | intervals around the differences from the oracle |
 //!
 //! | limits | means |
 //! |---|---|
@@ -29,12 +30,14 @@ use anyhow::{Context as _, ensure};
 use serde::Serialize;
 use vlad_sim::latency::{LatencyConfig, Trace};
 
+use agreement::{Agreement, OracleRow};
 use contender::Contender;
 use episode::Trial;
 use figures::{Ran, Row};
 use ground::Ground;
 use travel::{Cause, ticks_of, travel_ms};
 
+pub mod agreement;
 pub mod contender;
 pub mod ear;
 pub mod episode;
@@ -76,6 +79,8 @@ pub struct AsyncOptions {
     pub retransmit_ms: f64,
     /// Delays that are replayed instead of drawn: every run meets the same ones.
     pub trace: Option<Trace>,
+    /// The oracle's episodes, to be compared with.
+    pub oracle: Vec<OracleRow>,
     /// The guard's limits.
     pub limits: Limits,
     /// Threads; the figures do not depend on it.
@@ -97,6 +102,8 @@ pub struct Report {
     pub replayed: bool,
     /// One row a strategy and delay.
     pub rows: Vec<Row>,
+    /// Rows of which the oracle has episodes too.
+    pub agreement: Vec<Agreement>,
     /// The delays of the first row's first run, to be replayed.
     #[serde(skip)]
     pub trace: Trace,
@@ -112,8 +119,11 @@ pub fn run(options: &AsyncOptions, progress: &(dyn Fn(usize) + Sync)) -> anyhow:
     let cells = cells(options);
     let per_cell = usize::try_from(options.episodes)?;
     let runs = all_runs(options, &ground, (&cells, per_cell), progress)?;
-    let rows = cells.iter().zip(runs.chunks(per_cell));
-    let rows = rows.map(|(cell, runs)| Row::new(cell.contender, cell.delay_ticks, runs));
+    let each = || cells.iter().zip(runs.chunks(per_cell));
+    let rows = each().map(|(cell, runs)| Row::new(cell.contender, cell.delay_ticks, runs));
+    let agreement = each().filter_map(|(cell, runs)| {
+        agreement::compare(&options.oracle, (cell.contender, cell.delay_ticks), runs)
+    });
     let trace = runs.first().map(|run| run.given.clone());
     Ok(Report {
         limits: options.limits,
@@ -122,6 +132,7 @@ pub fn run(options: &AsyncOptions, progress: &(dyn Fn(usize) + Sync)) -> anyhow:
         loss: options.loss,
         replayed: options.trace.is_some(),
         rows: rows.collect(),
+        agreement: agreement.collect(),
         trace: trace.unwrap_or_default(),
     })
 }

@@ -1,7 +1,7 @@
 //! The strategies that are compared, each with what the expert and the policy must be told for it.
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vlad_actors::expert::ExpertConfig;
 use vlad_motion::gate::Wanted;
 use vlad_motion::guidance::Schedule;
@@ -12,7 +12,7 @@ use vlad_wire::msg::think::Strategy;
 const PREFIX_TRAINED: u16 = 6;
 
 /// One strategy with its parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Contender {
     /// Play a chunk, stand still, look, think.

@@ -111,7 +111,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A count of ticks or runs, of which there are far fewer than 2³².
-fn small(count: usize) -> u32 {
+pub(super) fn small(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 

@@ -12,6 +12,7 @@ fn options(contenders: &[Contender], delays: &[u32], episodes: u32) -> AsyncOpti
         loss: 0.0,
         retransmit_ms: 200.0,
         trace: None,
+        oracle: Vec::new(),
         limits: Limits::Open,
         threads: 2,
     }

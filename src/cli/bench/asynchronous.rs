@@ -10,12 +10,13 @@ use clap::Args;
 use vlad_sim::latency::Trace;
 
 use super::{ReportArgs, show};
+use crate::bench::asynchronous::agreement::{self, Agreement, Difference, OracleRow};
 use crate::bench::asynchronous::contender::Contender;
 use crate::bench::asynchronous::figures::Row;
 use crate::bench::asynchronous::{self, AsyncOptions, Limits};
 
-/// Longest trace file: a million lines of the longest kind.
-const TRACE_BYTES_MAX: u64 = 200_000_000;
+/// Longest file that is read: a trace of a million lines.
+const BYTES_MAX: u64 = 200_000_000;
 /// The bar's length, characters.
 const BAR: usize = 40;
 
@@ -49,6 +50,9 @@ pub struct AsyncArgs {
     /// Write the delays of the first row's first episode to this file.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// Compare with the episodes of this file, made by tests/oracle/twogate_golden.py statistics.
+    #[arg(long, value_name = "FILE")]
+    pub oracle: Option<PathBuf>,
     /// Take the shipped limits of robot and guard instead of the widest.
     #[arg(long)]
     pub guard: bool,
@@ -89,6 +93,10 @@ pub fn run(args: &AsyncArgs) -> anyhow::Result<()> {
     }
     let mut rows = vec![HEADER.map(str::to_owned).to_vec()];
     rows.extend(report.rows.iter().map(cells));
+    if !report.agreement.is_empty() {
+        rows.push(vec!["ours less the oracle's, 95 %".to_owned()]);
+        rows.extend(report.agreement.iter().map(differences));
+    }
     show(&report, &rows, &args.report)
 }
 
@@ -99,6 +107,7 @@ fn options(args: &AsyncArgs) -> anyhow::Result<AsyncOptions> {
         args.strategies.clone()
     };
     let trace = args.trace.as_deref().map(read_trace).transpose()?;
+    let oracle = args.oracle.as_deref().map(read_oracle).transpose()?;
     let limits = if args.guard {
         Limits::Guard
     } else {
@@ -114,21 +123,29 @@ fn options(args: &AsyncArgs) -> anyhow::Result<AsyncOptions> {
         loss: args.loss,
         retransmit_ms: args.retransmit_ms,
         trace,
+        oracle: oracle.unwrap_or_default(),
         limits,
         threads: args.threads.unwrap_or_else(cores),
     })
 }
 
-fn read_trace(path: &Path) -> anyhow::Result<Trace> {
+fn read(path: &Path) -> anyhow::Result<String> {
     let unreadable = || format!("cannot read {}", path.display());
     let n_bytes = fs::metadata(path).with_context(unreadable)?.len();
     anyhow::ensure!(
-        n_bytes <= TRACE_BYTES_MAX,
-        "{} has {n_bytes} bytes, at most {TRACE_BYTES_MAX} are read",
+        n_bytes <= BYTES_MAX,
+        "{} has {n_bytes} bytes, at most {BYTES_MAX} are read",
         path.display()
     );
-    let text = fs::read_to_string(path).with_context(unreadable)?;
-    Trace::parse(&text).with_context(|| path.display().to_string())
+    fs::read_to_string(path).with_context(unreadable)
+}
+
+fn read_trace(path: &Path) -> anyhow::Result<Trace> {
+    Trace::parse(&read(path)?).with_context(|| path.display().to_string())
+}
+
+fn read_oracle(path: &Path) -> anyhow::Result<Vec<OracleRow>> {
+    agreement::read(&read(path)?).with_context(|| path.display().to_string())
 }
 
 const HEADER: [&str; 12] = [
@@ -163,5 +180,26 @@ fn cells(row: &Row) -> Vec<String> {
         number(row.age_p99_ms),
         format!("{p50}/{p95}"),
         format!("{:.3}", row.stopped),
+    ]
+}
+
+fn differences(row: &Agreement) -> Vec<String> {
+    let interval = |difference: Option<Difference>| {
+        difference.map_or_else(
+            || "-".to_owned(),
+            |Difference {
+                 estimate,
+                 low,
+                 high,
+             }| format!("{estimate:+.2} ({low:+.2} to {high:+.2})"),
+        )
+    };
+    vec![
+        row.strategy.name().to_owned(),
+        row.d.to_string(),
+        row.n.map(|n| n.to_string()).join("/"),
+        format!("success {}", interval(row.success)),
+        format!("boundary {}", interval(row.boundary_p95_mm)),
+        format!("jerk {}", interval(row.rms_jerk)),
     ]
 }
