@@ -20,7 +20,7 @@ fn the_shipped_settings_make_the_demo_cell() {
 }
 
 fn load_twogate(sets: &[&str]) -> Result<Config, ConfigError> {
-    let sets = [&["daemon.policy=twogate"], sets].concat();
+    let sets = [&["daemon.policy=twogate"][..], sets].concat();
     Config::load(&Sources {
         cells: vec!["twogate".to_owned()],
         sets: sets.iter().map(ToString::to_string).collect(),

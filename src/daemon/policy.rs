@@ -65,13 +65,12 @@ pub fn open(config: &Config, roles: &[Role]) -> anyhow::Result<Option<Arc<dyn Po
 /// The policy of the settings, where it needs no checkpoint.
 fn simple(config: &Config) -> anyhow::Result<Option<Arc<dyn Policy>>> {
     let first = config.cells.first().context("no cell")?;
-    Ok(match config.daemon.policy.as_str() {
-        "scripted" => Some(Arc::new(ScriptedPolicy::new(Arc::new(
-            first.robot.clone(),
-        ))?)),
-        "twogate" => Some(Arc::new(TwoGatePolicy::new(TWOGATE_PREFIX)?)),
-        _ => None,
-    })
+    let policy: Arc<dyn Policy> = match config.daemon.policy.as_str() {
+        "scripted" => Arc::new(ScriptedPolicy::new(Arc::new(first.robot.clone()))?),
+        "twogate" => Arc::new(TwoGatePolicy::new(TWOGATE_PREFIX)?),
+        _ => return Ok(None),
+    };
+    Ok(Some(policy))
 }
 
 fn network(config: &Config, roles: &[Role]) -> anyhow::Result<Arc<dyn Policy>> {
