@@ -5,7 +5,7 @@
 //!
 //! | module | rules about |
 //! |---|---|
-//! | [`code`] | length, contracts, key expressions, the one caller of `admit`, unfinished code |
+//! | [`code`] | length, contracts, key expressions, the one holder of an envelope, unfinished code |
 //! | [`manifests`] | arrows between crates, walls around heavy dependencies, one home of versions |
 //! | [`documents`] | links, named files and tests, first commands, words that belong elsewhere |
 //! | [`tree`] | how the tree is read |
@@ -88,8 +88,8 @@ fn keys_are_spelled_in_the_streams_table_alone() {
 }
 
 #[test]
-fn the_guard_alone_admits_targets() {
-    clean(&code::callers_of_admit(files()));
+fn the_guard_alone_holds_an_envelope() {
+    clean(&code::holders_of_an_envelope(files()));
 }
 
 #[test]

@@ -8,8 +8,8 @@ const LINES_MAX: usize = 600;
 const LONG_TABLES: &[(&str, &str)] = &[];
 /// Where key expressions are spelled.
 const KEYS_HOME: &str = "crates/wire/src/stream.rs";
-/// Where the one call of `admit` stands.
-const ADMIT_HOME: &str = "actors/src/actuator/guard.rs";
+/// Where the one envelope of a robot is made.
+const ENVELOPE_HOME: &str = "actors/src/actuator/guard.rs";
 /// Beginnings of a key expression. Parts, so that this file does not break its own rule.
 const KEYS: [&str; 2] = [concat!("vlad", "/{"), concat!("\"vlad", "/")];
 /// What no code that lands may hold.
@@ -72,38 +72,33 @@ pub(crate) fn stray_keys(files: &[SourceFile]) -> Vec<String> {
     )
 }
 
-/// Whatever names the envelope's `admit` outside the safety crate, but the guard's one call.
+/// Whatever names the safety crate's `Envelope` outside of it, but the guard, which makes one.
 ///
-/// There are no re-exports, so a file that can reach it names the module `envelope`.
-pub(crate) fn callers_of_admit(files: &[SourceFile]) -> Vec<String> {
-    let reaches = |file: &SourceFile| {
-        file.code_lines()
-            .any(|(_, line)| has_word(line, "envelope"))
-    };
+/// There are no re-exports, so a file that holds an envelope names its type.
+pub(crate) fn holders_of_an_envelope(files: &[SourceFile]) -> Vec<String> {
     let outside = files
         .iter()
-        .filter(|file| file.is_shipped_code() && !file.path.starts_with("crates/safety/"))
-        .filter(|file| reaches(file));
-    let mut calls = 0;
+        .filter(|file| file.is_shipped_code() && !file.path.starts_with("crates/safety/"));
+    let mut made = 0;
     let mut found = Vec::new();
     for file in outside {
         for (number, line) in file
             .code_lines()
-            .filter(|(_, line)| has_word(line, "admit"))
+            .filter(|(_, line)| has_word(line, "Envelope"))
         {
-            if file.path == ADMIT_HOME {
-                calls += line.matches("admit(").count();
+            if file.path == ENVELOPE_HOME {
+                made += line.matches("Envelope::new(").count();
             } else {
                 found.push(format!(
-                    "{}:{number}: only the guard may admit a target",
+                    "{}:{number}: only the guard may hold an envelope",
                     file.path
                 ));
             }
         }
     }
-    if calls != 1 {
+    if made != 1 {
         found.push(format!(
-            "{ADMIT_HOME}: calls admit {calls} times, must be once"
+            "{ENVELOPE_HOME}: makes {made} envelopes, must be one"
         ));
     }
     found
@@ -200,29 +195,19 @@ fn a_key_outside_its_home_is_refused() {
 }
 
 #[test]
-fn a_second_caller_of_admit_is_refused() {
-    let guard = || SourceFile::sample(ADMIT_HOME, "use envelope::{admit};\nlet a = admit(b);");
+fn a_second_holder_of_an_envelope_is_refused() {
+    let text = "use envelope::Envelope;\nlet a = Envelope::new(b);";
+    let guard = || SourceFile::sample(ENVELOPE_HOME, text);
     let other = |text| SourceFile::sample("actors/src/expert.rs", text);
-    assert!(callers_of_admit(&[guard(), other("// envelope::admit\nadmitted(x);")]).is_empty());
-    assert!(
-        callers_of_admit(&[guard(), other("fn admit() {}")]).is_empty(),
-        "another's name"
-    );
-    assert_eq!(
-        callers_of_admit(&[guard(), other("envelope::admit(x)")]).len(),
-        1
-    );
-    assert_eq!(
-        callers_of_admit(&[guard(), other("use envelope::admit as let_go;")]).len(),
-        1
-    );
-    assert_eq!(
-        callers_of_admit(&[other("")]).len(),
-        1,
-        "the guard must call it"
-    );
-    let twice = SourceFile::sample(ADMIT_HOME, "use envelope::admit;\nadmit(a); admit(b);");
-    assert_eq!(callers_of_admit(&[twice]).len(), 1);
+    let n_found = |text| holders_of_an_envelope(&[guard(), other(text)]).len();
+    assert_eq!(n_found("// the Envelope\nuse envelope::Limits;"), 0);
+    assert_eq!(n_found("fn open(letter: Envelope) {}"), 1);
+    assert_eq!(n_found("use envelope::Envelope as Letter;"), 1);
+    let none = holders_of_an_envelope(&[other("")]);
+    assert_eq!(none.len(), 1, "the guard must make it");
+    let twice = format!("{text}\nlet c = Envelope::new(d);");
+    let twice = SourceFile::sample(ENVELOPE_HOME, &twice);
+    assert_eq!(holders_of_an_envelope(&[twice]).len(), 1);
 }
 
 #[test]

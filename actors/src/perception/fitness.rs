@@ -7,7 +7,7 @@
 //! | another device | the serial number that its driver gives | its frames are dropped, counted; unfit |
 //! | frozen, with new stamps | the very same pixels `frozen_frames` times more | unfit |
 //! | frozen, with old stamps | its newest frame's age | unfit |
-//! | black, white, one colour, noise | [`picture`](super::picture), `blind_frames` in a row | unfit |
+//! | black, white, one colour, noise | [`picture`], `blind_frames` in a row | unfit |
 //!
 //! A sensor's noise makes no two frames alike. A simulated camera has none: what stands still looks
 //! the same, so its frames count as frozen only while the joints that move its picture have moved by

@@ -48,6 +48,7 @@ pub struct Interpolator {
 
 #[derive(Debug, Clone)]
 struct Axis {
+    snaps: bool,
     limits: Limits,
     way: Way,
     generator: Ruckig<1, ThrowErrorHandler>,
@@ -67,8 +68,12 @@ enum Way {
 
 impl Interpolator {
     /// Makes an interpolator for a robot's limits, by degree of freedom.
-    pub fn new(limits: &[Limits]) -> Self {
-        let axis = |limits: &Limits| Axis {
+    ///
+    /// What `snaps` (a gripper) is not led along its targets: policies command it from open to closed
+    /// in one tick. It goes to each target as fast as its limits let it, and rests there.
+    pub fn new(limits: &[Limits], snaps: &[bool]) -> Self {
+        let axis = |(limits, snaps): (&Limits, &bool)| Axis {
+            snaps: *snaps,
             limits: Limits {
                 speed_max: limits.speed_max * SHARE,
                 acceleration_max: limits.acceleration_max * SHARE,
@@ -81,7 +86,7 @@ impl Interpolator {
             trajectory: Trajectory::new(None),
         };
         Self {
-            axes: limits.iter().map(axis).collect(),
+            axes: limits.iter().zip(snaps).map(axis).collect(),
         }
     }
 
@@ -161,6 +166,10 @@ impl Axis {
         let numbers = [now.position, now.velocity, now.acceleration, end.position];
         if !numbers.iter().all(|x| x.is_finite()) || !(0.0 < tick_s && tick_s.is_finite()) {
             return Way::None;
+        }
+        if self.snaps {
+            let way = self.fastest(now, &Motion::at_rest(end.position), (0.0, 1.0));
+            return way.map_or(Way::None, |_| Way::Fastest);
         }
         let smooth = Quintic::new(now, end, tick_s);
         if smooth.fits(&self.limits) {

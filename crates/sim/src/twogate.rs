@@ -263,10 +263,16 @@ impl Scene {
 
     /// Gives the robot's handle the newest sample.
     fn publish(&self) {
-        let mut sample = self.port.measured();
-        sample.sampled_at_ns = self.now_ns();
-        sample.position.copy_from_slice(&self.position_m);
-        sample.velocity.copy_from_slice(&self.velocity_m_s);
+        let mut sampled = self.port.sampled();
+        sampled.step = self.n_steps;
+        sampled.measured.sampled_at_ns = self.now_ns();
+        sampled.measured.position.copy_from_slice(&self.position_m);
+        sampled
+            .measured
+            .velocity
+            .copy_from_slice(&self.velocity_m_s);
+        drop(sampled);
+        self.port.announce();
     }
 }
 

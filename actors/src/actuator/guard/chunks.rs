@@ -188,34 +188,34 @@ impl Guard {
     fn check_rows(&mut self, chunk: &Chunk, first: Tick) -> Result<(), Refusal> {
         let running = self.state.mode == Mode::Running;
         let from = first.max(self.tick.saturating_add(1));
-        let mut tick = from.saturating_sub(1);
         let before = if running {
-            self.buffer.peek(tick)
+            self.buffer.peek(from.saturating_sub(1))
         } else {
             None
         };
         match before {
             Some(row) => self.before_row.copy_from_slice(row.target),
             None if running && self.playing.is_some() => {
-                self.before_row.copy_from_slice(&self.target)
+                self.before_row.copy_from_slice(&self.target);
             }
             None => self.before_row.copy_from_slice(&self.command),
         }
         let tick_s = self.pace.tick_s(chunk.head.rate);
-        loop {
-            tick = tick.saturating_add(1);
-            let index = u16::try_from(tick.saturating_sub(first)).unwrap_or(u16::MAX);
-            let Some(row) = chunk.row(usize::from(index)) else {
-                return Ok(());
-            };
-            for (place, target) in self.judged.iter_mut().zip(self.shape.slots.to_dofs(row)) {
-                *place = target;
+        let over = u16::try_from(from.saturating_sub(first)).unwrap_or(u16::MAX);
+        for index in over..chunk.head.horizon {
+            let row = chunk.row(usize::from(index)).ok_or(Refusal::Shape)?;
+            // A gripper goes from open to closed in a row: its target is bounded when it is played (E10).
+            let dofs = self.shape.slots.to_dofs(row).zip(&self.shape.gripper);
+            let dofs = dofs.zip(self.judged.iter_mut().zip(&self.before_row));
+            for ((target, gripper), (place, before)) in dofs {
+                *place = if *gripper { *before } else { target };
             }
             self.envelope
                 .judge(&self.before_row, &mut self.judged, tick_s)
                 .map_err(|breach| Refusal::Outside(breach, index))?;
             self.before_row.copy_from_slice(&self.judged);
         }
+        Ok(())
     }
 
     fn insert(&mut self, chunk: &Chunk, first: Tick) -> Result<(Tick, Option<f64>), Refusal> {

@@ -23,6 +23,9 @@ pub(super) struct Pace {
     pub(super) limit: f64,
 }
 
+/// Share of a gripper's range that its target keeps from the ends, so that rounding on the way there
+/// does not lead out of the range.
+const GRIP_SKIN: f64 = 1e-6;
 /// Rounding of a sum of shares of a tick.
 const PHASE_ROUNDING: f64 = 1e-9;
 
@@ -124,13 +127,8 @@ impl Guard {
         self.pace.set_rate(action.rate);
         self.grip();
         let tick_s = self.pace.tick_s(self.pace.rate);
-        match self.envelope.judge(&self.before, &mut self.target, tick_s) {
-            Ok(flags) => self.counters.clamped += u64::from(flags != 0),
-            // It was inside when it was accepted, after another action than this one.
-            Err(_) => {
-                self.counters.outside += 1;
-                return false;
-            }
+        if !self.judge_target(tick_s) {
+            return false;
         }
         let next = self.buffer.peek(self.tick.saturating_add(1));
         let targets = Targets {
@@ -147,14 +145,42 @@ impl Guard {
         true
     }
 
-    /// E10: no fluttering, no squeezing beyond the limit.
+    /// E5 to E9 of the action that begins, joints alone; what is a little outside is moved inside.
+    fn judge_target(&mut self, tick_s: f64) -> bool {
+        let dofs = self
+            .target
+            .iter()
+            .zip(&self.before)
+            .zip(&self.shape.gripper);
+        for (place, ((target, before), gripper)) in self.judged.iter_mut().zip(dofs) {
+            *place = if *gripper { *before } else { *target };
+        }
+        let Ok(flags) = self.envelope.judge(&self.before, &mut self.judged, tick_s) else {
+            // It was inside when it was accepted, after another action than this one.
+            self.counters.outside += 1;
+            return false;
+        };
+        self.counters.clamped += u64::from(flags != 0);
+        let dofs = self.target.iter_mut().zip(&self.judged);
+        for ((target, judged), gripper) in dofs.zip(&self.shape.gripper) {
+            if !gripper {
+                *target = *judged;
+            }
+        }
+        true
+    }
+
+    /// E10: no fluttering, no squeezing beyond the limit, no opening beyond the range.
     fn grip(&mut self) {
         let dofs = self.target.iter_mut().zip(&mut self.flips);
         let measured = self.measured.position.iter().zip(&self.shape.squeeze_max);
-        for ((target, flips), (measured, squeeze_max)) in dofs.zip(measured) {
+        let dofs = dofs.zip(measured).zip(&self.shape.limits);
+        for (((target, flips), (measured, squeeze_max)), limits) in dofs {
             if let Some(flips) = flips {
                 let admitted = flips.admit(self.servo_tick, *target);
-                *target = squeeze(admitted, *measured, *squeeze_max);
+                let skin = (limits.max - limits.min) * GRIP_SKIN;
+                *target = squeeze(admitted, *measured, *squeeze_max)
+                    .clamp(limits.min + skin, limits.max - skin);
             }
         }
     }

@@ -219,20 +219,6 @@ impl Bench {
         self.sample.executed.clone()
     }
 
-    /// A servo tick that begins in time, with this sample.
-    fn servo_with(&mut self, measured: &Measured) -> Executed {
-        let beat = self.beat();
-        self.servo(beat, Ok(measured))
-    }
-
-    fn beat(&self) -> Beat {
-        Beat {
-            scheduled_ns: self.now_ns,
-            now_ns: self.now_ns,
-            suspended_ns: 0,
-        }
-    }
-
     /// Commanded speed.
     fn speed(&self, dof: usize) -> f64 {
         self.guard.envelope.motion()[dof].velocity.abs()

@@ -17,7 +17,7 @@ fn limits() -> Limits {
 
 /// Plays targets from rest at the first one; gives the motion at each servo step.
 fn play(targets: &[f64]) -> Vec<Motion> {
-    let mut interpolator = Interpolator::new(&[limits()]);
+    let mut interpolator = Interpolator::new(&[limits()], &[false]);
     let mut motions = vec![Motion::at_rest(targets[0])];
     for tick in 1..targets.len() {
         let around = Targets {
@@ -88,7 +88,7 @@ proptest! {
         target in -1.0..1.0_f64,
     ) {
         let now = Motion { position, velocity, acceleration };
-        let mut interpolator = Interpolator::new(&[limits()]);
+        let mut interpolator = Interpolator::new(&[limits()], &[false]);
         let around = Targets { before: &[position], target: &[target], next: None };
         interpolator.begin(&[now], &around, TICK_S);
         let at = interpolator.at(0, 0.0);
@@ -141,7 +141,7 @@ fn a_jump_is_followed_later_and_never_passed() {
 
 #[test]
 fn what_is_no_number_gives_no_number() {
-    let mut interpolator = Interpolator::new(&[limits()]);
+    let mut interpolator = Interpolator::new(&[limits()], &[false]);
     for (now, target) in [(f64::NAN, 0.0), (0.0, f64::NAN), (0.0, f64::INFINITY)] {
         let around = Targets {
             before: &[0.0],
@@ -195,4 +195,30 @@ fn the_generator_agrees_with_the_reference_implementation() {
     }
     assert_eq!(cases.lines().count(), 400);
     assert!(worst.iter().all(|off| *off < 1e-6), "{worst:?}");
+}
+
+#[test]
+fn what_snaps_goes_to_its_target_at_once_and_rests_there() {
+    let mut interpolator = Interpolator::new(&[limits()], &[true]);
+    let mut now = Motion::at_rest(0.0);
+    let mut arrived = None;
+    for tick in 0..60 {
+        let around = Targets {
+            before: &[now.position],
+            target: &[1.0],
+            next: Some(&[1.0]),
+        };
+        interpolator.begin(&[now], &around, TICK_S);
+        now = interpolator.at(0, TICK_S);
+        assert!(now.velocity.abs() <= limits().speed_max && now.position <= 1.0 + 1e-9);
+        if arrived.is_none() && (now.position - 1.0).abs() < 1e-9 {
+            arrived = Some(tick);
+        }
+    }
+    // 1 rad at 2.6 rad/s, with 0.2 s to speed up and down: 17 ticks.
+    assert!(
+        arrived.is_some_and(|tick| (15..20).contains(&tick)),
+        "{arrived:?}"
+    );
+    assert!(now.velocity.abs() < 1e-9);
 }

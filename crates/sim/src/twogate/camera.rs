@@ -47,6 +47,7 @@ impl TwoGateCamera {
                 width: camera.width,
                 height: camera.height,
                 rate_hz: camera.rate_hz,
+                serial: Some(camera.view.clone()),
             },
             period: (f64::from(STEP_HZ) / camera.rate_hz).round().max(1.0) as u64,
             last_seq: None,

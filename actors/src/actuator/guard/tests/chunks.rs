@@ -9,7 +9,7 @@ use vlad_wire::msg::execute::GuardCounters;
 use vlad_wire::msg::think::{Chunk, Digest, Start, Strategy};
 use vlad_wire::text::Name;
 
-use super::{Bench, HORIZON, WIDTH, task};
+use super::{Bench, HORIZON, WIDTH, shape, task};
 
 /// A way to spoil a chunk, and the counter that shall say so.
 type Row = (
@@ -176,7 +176,8 @@ fn numbers_and_ages_on_the_edge_pass() {
     let mut bench = playing();
     bench.millis(600);
     let mut chunk = bench.next_chunk(Strategy::Naive);
-    chunk.rows[0] = 1000.0;
+    // Half a range beyond each end is not implausible yet, and slot 3 belongs to no joint.
+    chunk.rows[0] = 2.08;
     chunk.rows[3] = -1000.0;
     chunk.head.captured_at_ns = bench.now_ns - 1500 * MS;
     assert!(bench.guard.chunk(&chunk, bench.now_ns).is_some());
@@ -292,7 +293,6 @@ fn a_jump_out_of_a_hold_is_refused_and_the_next_good_chunk_goes_on() {
 }
 
 #[test]
-#[expect(clippy::float_cmp, reason = "closed is commanded as exactly 0")]
 fn a_gripper_that_holds_something_may_stay_closed() {
     // Between the fingers is a block of 4 cm; the command is to close.
     let mut bench = Bench::found_at(&[0.0, 0.5, 0.04]);
@@ -311,12 +311,11 @@ fn a_gripper_that_holds_something_may_stay_closed() {
     assert!(bench.guard.chunk(&chunk, bench.now_ns).is_some());
     bench.ticks(u64::from(HORIZON) + 3);
     assert_eq!(bench.state(), (Mode::Hold, Reason::Thinking));
-    assert_eq!(
-        (bench.guard.command_now()[2], bench.measured.position[2]),
-        (0.0, 0.04)
-    );
+    // It squeezes as far as it may, and no farther.
+    let squeezed = 0.04 - shape().squeeze_max[2];
+    let holds = |bench: &Bench| (bench.guard.command_now()[2] - squeezed).abs() < 1e-6;
+    assert!(holds(&bench), "{}", bench.guard.command_now()[2]);
     let next = bench.next_chunk(Strategy::Sync);
-    assert_eq!(next.rows[0], 0.0);
     assert!(bench.guard.chunk(&next, bench.now_ns).is_some());
     // A rearm keeps the grip too.
     bench
@@ -324,7 +323,7 @@ fn a_gripper_that_holds_something_may_stay_closed() {
         .died(vlad_wire::id::Role::Brain, super::SESSION, bench.now_ns);
     bench.until_stopped();
     assert!(bench.rearm().done);
-    assert_eq!(bench.guard.command_now()[2], 0.0);
+    assert!(holds(&bench));
 }
 
 #[test]

@@ -279,6 +279,7 @@ fn an_estop_latches_from_every_mode_and_a_fault_stays_a_fault() {
 #[test]
 fn notices_are_bounded_and_say_what_happened() {
     let mut bench = Bench::leased();
+    bench.step();
     while bench.guard.next_notice().is_some() {}
     for _ in 0..100 {
         let mut chunk = bench.next_chunk(Strategy::Naive);
