@@ -130,7 +130,8 @@ pub struct RunArgs {
     /// processes need --listen or --connect.
     #[arg(long = "role", value_name = "ROLE")]
     pub roles: Vec<Role>,
-    /// The policy that decides: `scripted`, or `xr0` for the network [default: scripted].
+    /// The policy that decides: `scripted`, `xr0` for the network, or `twogate` in the cell of that
+    /// name [default: scripted].
     ///
     /// Without --checkpoint the network has random weights, made on first start: it is untrained,
     /// and only wanders.
@@ -161,7 +162,8 @@ pub struct RunArgs {
     /// A single setting on top of all files; repeat for several.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub settings: Vec<(String, String)>,
-    /// A cell to serve: a shipped name or a TOML file; repeat for several [default: demo].
+    /// A cell to serve: a shipped name (demo, twogate) or a TOML file; repeat for several
+    /// [default: demo].
     #[arg(long = "cell", value_name = "NAME|FILE")]
     pub cells: Vec<String>,
     /// Switch a named fail point on, from its Nth use; for fault scenarios, refused with a real

@@ -12,29 +12,38 @@ use vlad_actors::brain::BrainConfig;
 use vlad_actors::expert::ExpertConfig;
 use vlad_actors::perception::PerceptionConfig;
 use vlad_cell::description::{RobotDescription, RobotToml};
-use vlad_sim::scene::{Scene, SceneToml};
+use vlad_sim::scene::SceneToml;
 use vlad_wire::text::Name;
 
 use layers::{Layer, Merged};
+use scenery::{Scenery, TwoGateToml};
 use world::World;
 
 pub mod layers;
+pub mod scenery;
 pub mod world;
 
 /// The shipped files, compiled in: the demo cell needs no other file.
 const DEFAULT_NAME: &str = "config/default.toml";
 const DEFAULT: &str = include_str!("../config/default.toml");
-const ROBOTS: &[(&str, &str)] = &[(
-    "demo-dual-arm",
-    include_str!("../config/robots/demo-dual-arm.toml"),
-)];
-const CELLS: &[(&str, &str)] = &[("demo", include_str!("../config/cells/demo.toml"))];
+const ROBOTS: &[(&str, &str)] = &[
+    (
+        "demo-dual-arm",
+        include_str!("../config/robots/demo-dual-arm.toml"),
+    ),
+    ("twogate", include_str!("../config/robots/twogate.toml")),
+];
+const CELLS: &[(&str, &str)] = &[
+    ("demo", include_str!("../config/cells/demo.toml")),
+    ("twogate", include_str!("../config/cells/twogate.toml")),
+];
 
 /// Largest file of settings: the demo robot's has 10 kB.
 const FILE_MAX: u64 = 1024 * 1024;
 
-/// What can decide: a script that reads the scene's object poses, and the network.
-pub const POLICIES: [&str; 2] = ["scripted", "xr0"];
+/// What can decide: a script that reads the scene's object poses, the network, and the closed formula
+/// of `TwoGate`.
+pub const POLICIES: [&str; 3] = ["scripted", "xr0", "twogate"];
 
 /// A setting that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +85,8 @@ pub struct DaemonConfig {
 pub enum CellKind {
     /// The simulated demo cell.
     Sim,
+    /// The simulated point of `TwoGate`.
+    TwoGate,
 }
 
 /// A cell: the table `cell`.
@@ -109,6 +120,8 @@ struct Everything {
     expert: ExpertConfig,
     #[serde(default)]
     scene: Option<SceneToml>,
+    #[serde(default)]
+    twogate: Option<TwoGateToml>,
 }
 
 /// One cell, checked.
@@ -118,8 +131,8 @@ pub struct CellConfig {
     pub cell: CellToml,
     /// Its robot.
     pub robot: RobotDescription,
-    /// Its scene.
-    pub scene: Scene,
+    /// What its simulated world holds, by its kind.
+    pub scenery: Scenery,
     /// Its guard.
     pub guard: GuardConfig,
     /// Its perception.
@@ -200,6 +213,9 @@ impl Config {
         }
         check_bind(&merged, &daemon.bind)?;
         check_policy(&merged, &daemon)?;
+        for cell in &cells {
+            check_policy_of(cell, &daemon)?;
+        }
         let minds = minds.ok_or_else(|| merged.error("daemon.cells", "must name a cell"))?;
         Ok(Self {
             daemon,
@@ -245,17 +261,12 @@ fn load_cell(
     check_sections(&merged, &everything)?;
     let robot = RobotDescription::new(everything.robot)
         .map_err(|error| merged.error(&format!("robot.{}", error.field), &error.problem))?;
-    let scene = everything.scene.ok_or_else(|| {
-        merged.error(
-            "scene",
-            "is missing: a simulated cell needs a table, blocks and trays",
-        )
-    })?;
-    let scene = Scene::new(scene).map_err(|error| merged.error(&error.field, &error.problem))?;
+    let given = (everything.scene, everything.twogate);
+    let scenery = Scenery::new(&merged, &everything.cell, given)?;
     let cell = CellConfig {
         cell: everything.cell,
         robot,
-        scene,
+        scenery,
         guard: everything.guard,
         perception: everything.perception,
         merged,
@@ -309,6 +320,20 @@ fn check_policy(merged: &Merged, daemon: &DaemonConfig) -> Result<(), ConfigErro
         return Err(merged.error("daemon.checkpoint", problem));
     }
     Ok(())
+}
+
+/// Two policies read the truth of one kind of scene, and can do nothing in another.
+fn check_policy_of(cell: &CellConfig, daemon: &DaemonConfig) -> Result<(), ConfigError> {
+    let problem = match (daemon.policy.as_str(), cell.cell.kind) {
+        ("scripted", CellKind::TwoGate) => {
+            "scripted knows blocks and trays, and this cell has none: --policy twogate"
+        }
+        ("twogate", CellKind::Sim) => {
+            "twogate moves the point of a cell of the kind twogate alone: run it with --cell twogate"
+        }
+        _ => return Ok(()),
+    };
+    Err(cell.merged.error("daemon.policy", problem))
 }
 
 fn check_bind(merged: &Merged, bind: &str) -> Result<(), ConfigError> {

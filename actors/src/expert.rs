@@ -339,17 +339,22 @@ impl Core for Expert {
     }
 }
 
+/// What a policy can do for one cell.
+pub fn ability(cell: &ExpertCell, capability: &Capability) -> Ability {
+    Ability {
+        prefix_trained_max: capability.prefix_trained_max,
+        guidance: capability.guidance,
+        horizon: u16::try_from(cell.robot_type.horizon).unwrap_or(u16::MAX),
+    }
+}
+
 /// The strategy gate of one cell, or why strategy, policy and cell can never work together.
 fn gate(
     cell: &ExpertCell,
     config: &ExpertConfig,
     capability: &Capability,
 ) -> Result<Gate, CoreError> {
-    let ability = Ability {
-        prefix_trained_max: capability.prefix_trained_max,
-        guidance: capability.guidance,
-        horizon: u16::try_from(cell.robot_type.horizon).unwrap_or(u16::MAX),
-    };
+    let ability = ability(cell, capability);
     Gate::new(config.gate(cell), ability, DelayMeter::default())
         .map_err(|impossible| CoreError::Failed(format!("{}: {impossible}", impossible.field())))
 }

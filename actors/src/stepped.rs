@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use vlad_bus::bus::Bus;
+use vlad_bus::travel::Travel;
 use vlad_bus::waker::Waker;
 use vlad_cell::camera::Camera;
 use vlad_cell::description::RobotDescription;
@@ -15,6 +16,7 @@ use vlad_cell::robot::Robot;
 use vlad_motion::policy::Policy;
 use vlad_wire::clock::{Clock, MS, ManualClock, SharedClock};
 use vlad_wire::id::CellId;
+use vlad_wire::stream::Row;
 
 use crate::actuator::guard::Beat;
 use crate::actuator::servo::ServoLoop;
@@ -49,6 +51,25 @@ pub struct SteppedParts {
     pub expert: ExpertConfig,
 }
 
+/// What a virtual run happens under.
+pub struct Conditions {
+    /// Time of the clock at its start, nanoseconds: a world that began earlier has its cameras at
+    /// another phase of the servo periods.
+    pub start_ns: u64,
+    /// How each message travels, by its stream's row; called once a message, in the order of sending.
+    pub travel: Box<dyn Fn(&Row) -> Travel + Send + Sync>,
+}
+
+impl Default for Conditions {
+    /// From time 0, each message after the latency budget of its stream.
+    fn default() -> Self {
+        Self {
+            start_ns: 0,
+            travel: Box::new(|row| Travel::once(u64::from(row.budget_ms) * MS)),
+        }
+    }
+}
+
 /// One cell in virtual time.
 pub struct Stepped {
     clock: Arc<ManualClock>,
@@ -60,14 +81,23 @@ pub struct Stepped {
 }
 
 impl Stepped {
-    /// Makes the cores of perception, brain, action expert and actuator.
+    /// Makes the cores of perception, brain, action expert and actuator, under the usual conditions.
     ///
     /// # Errors
     /// [`CoreError`] if one of them cannot be made.
     pub fn new(parts: SteppedParts) -> Result<Self, CoreError> {
+        Self::under(parts, Conditions::default())
+    }
+
+    /// The same under other conditions, such as injected latency.
+    ///
+    /// # Errors
+    /// [`CoreError`] if one of the cores cannot be made.
+    pub fn under(parts: SteppedParts, conditions: Conditions) -> Result<Self, CoreError> {
         let clock = Arc::new(ManualClock::default());
+        clock.advance_to(conditions.start_ns);
         let shared: SharedClock = clock.clone();
-        let bus = Bus::queue(shared.clone(), |row| u64::from(row.budget_ms) * MS);
+        let bus = Bus::travelling(shared.clone(), conditions.travel);
         let shape = Shape::new(&parts.description);
         let age_limit_ns = parts.guard.action_age_ns();
         let period_ns = shape.servo_ns;

@@ -59,7 +59,12 @@ pub fn run(args: &SimArgs) -> anyhow::Result<()> {
     };
     let path = std::path::absolute(&path).context("--socket")?;
     let clock: SharedClock = Arc::new(SystemClock);
-    let world = world::make(cell, clock.now_ns())?;
+    let scene = cell.scenery.table().ok_or_else(|| {
+        let problem = "must be sim: the world of another kind runs in the daemon's own process";
+        cell.merged.error("cell.kind", problem)
+    });
+    let scene = scene.context("the configuration is refused")?;
+    let world = world::make(cell, scene, clock.now_ns())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

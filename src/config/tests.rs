@@ -19,6 +19,52 @@ fn the_shipped_settings_make_the_demo_cell() {
     assert_eq!((robot_type.width, robot_type.horizon), (32, 30));
 }
 
+fn load_twogate(sets: &[&str]) -> Result<Config, ConfigError> {
+    let sets = [&["daemon.policy=twogate"][..], sets].concat();
+    Config::load(&Sources {
+        cells: vec!["twogate".to_owned()],
+        sets: sets.iter().map(ToString::to_string).collect(),
+        ..Sources::default()
+    })
+}
+
+#[test]
+fn the_shipped_settings_make_the_cell_of_twogate() {
+    let config = load_twogate(&["twogate.seed=7"]).unwrap();
+    let cell = &config.cells[0];
+    assert_eq!(cell.cell.kind, CellKind::TwoGate);
+    assert_eq!((cell.robot.n_dofs(), cell.robot.cameras().len()), (2, 1));
+    assert!(cell.scenery.table().is_none());
+    assert!(matches!(
+        cell.scenery,
+        Scenery::TwoGate(TwoGateToml { seed: 7 })
+    ));
+}
+
+#[test]
+fn a_cell_of_twogate_is_refused_what_it_cannot_be() {
+    for (set, key, reason) in [
+        (
+            "daemon.policy=scripted",
+            "daemon.policy",
+            "--policy twogate",
+        ),
+        ("scene.seed=1", "scene", "missing field"),
+        (
+            "cell.world=unix:/run/vlad/world.sock",
+            "cell.world",
+            "in-process",
+        ),
+        ("twogate.seed=-1", "twogate.seed", "invalid"),
+        ("twogate.goal=1", "twogate", "unknown field"),
+        ("cell.kind=sim", "scene", "missing"),
+    ] {
+        let error = load_twogate(&[set]).unwrap_err();
+        assert!(error.key.starts_with(key), "{set}: {error}");
+        assert!(error.problem.contains(reason), "{set}: {error}");
+    }
+}
+
 #[test]
 fn every_shipped_file_is_compiled_in() {
     let count = |folder: &str| {
@@ -82,7 +128,6 @@ fn what_is_wrong_is_named_with_layer_key_and_reason() {
         ),
         ("guard.typo=1", "guard", "unknown field"),
         ("typo.key=1", "typo", "unknown field"),
-        ("expert.strategy=guided", "expert.strategy", "sync or naive"),
         ("expert.strategy=sideways", "expert.strategy", "sideways"),
         (
             "expert.context_timeout_ms=2500",
@@ -97,6 +142,8 @@ fn what_is_wrong_is_named_with_layer_key_and_reason() {
         ("robot.servo_hz=1", "robot.servo_hz", "50 and 2000"),
         ("robot.policy_hz=31", "robot.policy_hz", "divide"),
         ("cell.kind=real", "cell.kind", "real"),
+        ("daemon.policy=twogate", "daemon.policy", "--cell twogate"),
+        ("twogate.seed=1", "twogate", "kind twogate"),
         ("cell.name=Not_A_Name", "cell.name", "letter"),
     ];
     for (set, key, reason) in rows {

@@ -5,22 +5,30 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tracing::info;
+use vlad_actors::expert::{ExpertCell, ability, camera_ns};
 use vlad_actors::policy::cell_shape;
 use vlad_actors::policy::xr0::error::Xr0Error;
 use vlad_actors::policy::xr0::setup::{Half, Setup};
 use vlad_actors::policy::xr0::{Xr0Policy, manifest, preset};
-use vlad_motion::policy::Policy;
+use vlad_motion::gate::check_at_load;
+use vlad_motion::gate::delay::DelayMeter;
+use vlad_motion::policy::{Capability, Policy};
 use vlad_sim::policy::scripted::ScriptedPolicy;
+use vlad_sim::policy::twogate::TwoGatePolicy;
+use vlad_wire::clock::SECOND;
 use vlad_wire::id::Role;
 use vlad_wire::manifest::CellShape;
 use vlad_xr0::device::{DeviceName, present};
 
 use super::data_folder;
 use crate::cli::model::size;
-use crate::config::{Config, ConfigError, Sources};
+use crate::config::{CellConfig, Config, ConfigError, Sources};
 
 /// Seed of the checkpoint that is made where none was named.
 const SEED: u64 = 1;
+/// Longest prefix of the policy `twogate`: as Xiaomi-Robotics-0 was trained, so that its cell shows
+/// what that network could do.
+const TWOGATE_PREFIX: u16 = 6;
 /// Where it lies in the data folder.
 const UNTRAINED: &str = "checkpoints/xr0-tiny-seed-1";
 
@@ -29,8 +37,8 @@ const UNTRAINED: &str = "checkpoints/xr0-tiny-seed-1";
 ///
 /// # Errors
 /// [`ConfigError`] for an absent device, for a checkpoint that does not fit the cells, with
-/// everything that is wrong, and for `--checkpoint` where nobody would read it; what keeps a
-/// checkpoint from being made.
+/// everything that is wrong, for a strategy that the policy can never follow, and for `--checkpoint`
+/// where nobody would read it; what keeps a checkpoint from being made.
 pub fn open(config: &Config, roles: &[Role]) -> anyhow::Result<Option<Arc<dyn Policy>>> {
     let devices = [
         (Role::Brain, "brain.device", config.brain.device),
@@ -46,11 +54,26 @@ pub fn open(config: &Config, roles: &[Role]) -> anyhow::Result<Option<Arc<dyn Po
     if !runs {
         return Ok(check_unread(config).map(|()| None)?);
     }
+    let policy = match simple(config)? {
+        Some(policy) => policy,
+        None => network(config, roles)?,
+    };
+    check_strategy(config, policy.capability())?;
+    Ok(Some(policy))
+}
+
+/// The policy of the settings, where it needs no checkpoint.
+fn simple(config: &Config) -> anyhow::Result<Option<Arc<dyn Policy>>> {
     let first = config.cells.first().context("no cell")?;
-    if config.daemon.policy.as_str() == "scripted" {
-        let policy = ScriptedPolicy::new(Arc::new(first.robot.clone()))?;
-        return Ok(Some(Arc::new(policy)));
-    }
+    let policy: Arc<dyn Policy> = match config.daemon.policy.as_str() {
+        "scripted" => Arc::new(ScriptedPolicy::new(Arc::new(first.robot.clone()))?),
+        "twogate" => Arc::new(TwoGatePolicy::new(TWOGATE_PREFIX)?),
+        _ => return Ok(None),
+    };
+    Ok(Some(policy))
+}
+
+fn network(config: &Config, roles: &[Role]) -> anyhow::Result<Arc<dyn Policy>> {
     let setup = setup(config, roles);
     let dir = checkpoint(config)?;
     // Its hash takes a while where it is large.
@@ -58,7 +81,50 @@ pub fn open(config: &Config, roles: &[Role]) -> anyhow::Result<Option<Arc<dyn Po
     let policy = Xr0Policy::open(&dir, &shapes(config), setup);
     let policy = policy.map_err(|error| refusal(config, &error))?;
     info!(checkpoint = %dir.display(), note = %policy.label().note, "checkpoint");
-    Ok(Some(Arc::new(policy)))
+    Ok(Arc::new(policy))
+}
+
+/// Refuses a strategy that policy, cell and chunk can never follow, whatever the delay (F34).
+fn check_strategy(config: &Config, capability: Capability) -> Result<(), ConfigError> {
+    for cell in &config.cells {
+        let known = expert_cell(cell);
+        let gate = config.expert.gate(&known);
+        let ability = ability(&known, &capability);
+        if let Err(impossible) = check_at_load(&gate, ability, &DelayMeter::default()) {
+            // Of the manifest's fields the sentence speaks: it is the strategy that asks for them.
+            let field = impossible.field();
+            let key = if field.starts_with("guard.") {
+                field
+            } else {
+                "expert.strategy"
+            };
+            return Err(cell.merged.error(key, &impossible.to_string()));
+        }
+    }
+    Ok(())
+}
+
+/// A cell as the action expert knows it.
+pub fn expert_cell(cell: &CellConfig) -> ExpertCell {
+    ExpertCell {
+        id: cell.cell.name.clone(),
+        robot_type: cell.robot.toml().robot_type.clone(),
+        dt_ns: tick_ns(cell),
+        age_limit_ns: cell.guard.action_age_ns(),
+        camera_ns: camera_ns(&cell.robot),
+    }
+}
+
+/// Length of a policy tick.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    clippy::as_conversions,
+    reason = "the description has checked that policy_hz lies between 1 and 2000"
+)]
+fn tick_ns(cell: &CellConfig) -> u64 {
+    (SECOND as f64 / cell.robot.toml().policy_hz).round() as u64
 }
 
 /// How the network's halves are loaded. Where both run here, contexts stay in this process.
@@ -79,16 +145,21 @@ fn setup(config: &Config, roles: &[Role]) -> Setup {
     }
 }
 
-/// Compares the checkpoint that the settings name with the cells; without one there is nothing to
-/// compare.
+/// Compares the checkpoint that the settings name with the cells, and the strategy with what the
+/// policy can do; of a network without a checkpoint nothing is known yet.
 ///
 /// # Errors
 /// [`ConfigError`] with everything that is wrong.
-pub fn check(config: &Config) -> Result<(), ConfigError> {
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    if let Some(policy) = simple(config)? {
+        return Ok(check_strategy(config, policy.capability())?);
+    }
     let Some(dir) = &config.daemon.checkpoint else {
         return Ok(());
     };
-    Xr0Policy::check(dir, &shapes(config)).map_err(|error| refusal(config, &error))
+    let capability = Xr0Policy::check(dir, &shapes(config));
+    let capability = capability.map_err(|error| refusal(config, &error))?;
+    Ok(check_strategy(config, capability)?)
 }
 
 fn shapes(config: &Config) -> Vec<CellShape> {
@@ -211,6 +282,52 @@ mod tests {
         let said = DeviceName::Cuda(4095).open().unwrap_err().to_string();
         assert_eq!(error.problem, said);
         assert_eq!(!cfg!(feature = "cuda"), said.contains("lacks the feature"));
+    }
+
+    #[test]
+    fn a_strategy_that_the_policy_cannot_follow_is_refused_with_the_manifests_field() {
+        for (strategy, field) in [
+            ("guided", "vjp = false"),
+            ("clean-prefix", "prefix_trained_max = 0"),
+        ] {
+            let set = format!("expert.strategy={strategy}");
+            let config = load(&[set.as_str()]);
+            let opened = open(&config, &[Role::ActionExpert]).err().unwrap();
+            for error in [opened, check(&config).unwrap_err()] {
+                let error = error.downcast::<ConfigError>().unwrap();
+                assert_eq!(error.key, "expert.strategy");
+                assert_eq!(error.layer, format!("--set {set}"));
+                assert!(error.problem.contains(field), "{error}");
+            }
+        }
+        for strategy in ["auto", "sync", "naive", "ensemble", "blend"] {
+            check(&load(&[format!("expert.strategy={strategy}").as_str()])).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_horizon_older_than_the_age_limit_is_refused_by_that_limit() {
+        let config = load(&["guard.action_age_limit_ms=60", "expert.strategy=auto"]);
+        let error = check(&config).unwrap_err().downcast::<ConfigError>();
+        assert_eq!(error.unwrap().key, "guard.action_age_limit_ms");
+    }
+
+    #[test]
+    fn twogate_takes_a_prefix_and_guidance_on_its_own_cell() {
+        for strategy in ["auto", "guided", "clean-prefix"] {
+            let config = Config::load(&Sources {
+                cells: vec!["twogate".to_owned()],
+                sets: vec![
+                    "daemon.policy=twogate".to_owned(),
+                    format!("expert.strategy={strategy}"),
+                ],
+                ..Sources::default()
+            });
+            let config = config.unwrap();
+            let policy = open(&config, &[Role::Brain]).unwrap().unwrap();
+            assert_eq!(policy.capability().prefix_trained_max, TWOGATE_PREFIX);
+            check(&config).unwrap();
+        }
     }
 
     fn typed(dir: &str) -> Config {

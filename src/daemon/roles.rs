@@ -11,7 +11,7 @@ use vlad_actors::actuator::settings::Shape;
 use vlad_actors::actuator::{Actuator, ActuatorParts};
 use vlad_actors::brain::{Brain, BrainParts, Placement};
 use vlad_actors::expert::refusals::Refusals;
-use vlad_actors::expert::{Expert, ExpertCell, ExpertParts, camera_ns};
+use vlad_actors::expert::{Expert, ExpertParts};
 use vlad_actors::gateway::cell::CellSpec;
 use vlad_actors::gateway::desk::SharedDeskServer;
 use vlad_actors::gateway::{Gateway, GatewayParts};
@@ -25,13 +25,14 @@ use vlad_sim::realtime::RealtimeWorld;
 use vlad_store::episodes::EpisodeStore;
 use vlad_store::lock::DataDir;
 use vlad_store::tasks::TaskStore;
-use vlad_wire::clock::{SECOND, SharedClock};
+use vlad_wire::clock::SharedClock;
 use vlad_wire::id::Role;
 use vlad_wire::msg::think::Digest;
 use vlad_wire::text::Name;
 
 use crate::config::{CellConfig, Config};
 
+use super::policy::expert_cell;
 use super::world::CellWorld;
 
 /// What all roles stand on.
@@ -200,13 +201,7 @@ fn brain(ground: Ground, policy: Arc<dyn Policy>) -> Factory {
 
 fn expert(ground: Ground, policy: Arc<dyn Policy>) -> Factory {
     Arc::new(move |waker| {
-        let cells = ground.config.cells.iter().map(|cell| ExpertCell {
-            id: cell.cell.name.clone(),
-            robot_type: cell.robot.toml().robot_type.clone(),
-            dt_ns: tick_ns(cell),
-            age_limit_ns: cell.guard.action_age_ns(),
-            camera_ns: camera_ns(&cell.robot),
-        });
+        let cells = ground.config.cells.iter().map(expert_cell);
         let parts = ExpertParts {
             cells: cells.collect(),
             policy: policy.clone(),
@@ -314,18 +309,6 @@ fn gateway(ground: Ground, storage: &Storage, desk: SharedDeskServer) -> Factory
 
 fn failed(error: &anyhow::Error) -> CoreError {
     CoreError::Failed(format!("{error:#}"))
-}
-
-/// Length of a policy tick.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    clippy::as_conversions,
-    reason = "the description has checked that policy_hz lies between 1 and 2000"
-)]
-fn tick_ns(cell: &CellConfig) -> u64 {
-    (SECOND as f64 / cell.robot.toml().policy_hz).round() as u64
 }
 
 /// Digest of the merged settings, so that an episode says under which it was made.

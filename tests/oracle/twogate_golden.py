@@ -4,7 +4,8 @@
     python3 tests/oracle/twogate_golden.py statistics 200 0,3,12,15
 
 `golden` writes inputs and results of every formula, in float64. `statistics` prints one JSON line for
-each strategy and delay. Needs numpy, and nothing else.
+each strategy and delay, with its episodes, which `vlad bench async --oracle FILE` compares with its own.
+Needs numpy, and nothing else.
 """
 import json
 import sys
@@ -134,7 +135,7 @@ def golden(path):
 
 
 STRATEGIES = {"sync": "sync", "naive": "naive", "ensemble": "te", "blend": "blend", "guided-hard": "rtc-hard",
-              "guided": "rtc", "clean-prefix-6": "prefix6", "clean-prefix": "prefix"}
+              "guided": "rtc", "clean-prefix": "prefix6", "clean-prefix-ideal": "prefix"}
 
 
 def statistics(n, delays):
@@ -155,6 +156,8 @@ def statistics(n, delays):
                 "age_p99_ms": float(np.percentile(ages, 99)),
                 "reaction_p50_ms": float(np.median(reactions)) if len(reactions) else None,
                 "reaction_p95_ms": float(np.percentile(reactions, 95)) if len(reactions) else None,
+                "episodes": [{"ok": bool(e["ok"]), "rms_jerk": float(e["jrms"]),
+                              "boundaries_mm": [float(b) * 1e3 for b in e["bnd"]]} for e in episodes],
             }), flush=True)
 
 

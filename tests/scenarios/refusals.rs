@@ -110,7 +110,12 @@ const TABLE: &[(Wrong, &str, &str)] = &[
     (
         Wrong::Set("expert.strategy=guided"),
         "expert.strategy",
-        "sync or naive",
+        "vjp = false",
+    ),
+    (
+        Wrong::Set("expert.strategy=clean-prefix"),
+        "expert.strategy",
+        "prefix_trained_max = 0",
     ),
     (Wrong::Set("expert.steps=0"), "expert.steps", "1 to 100"),
     (
@@ -121,7 +126,7 @@ const TABLE: &[(Wrong, &str, &str)] = &[
     (
         Wrong::Set("daemon.policy=oracle"),
         "daemon.policy",
-        "must be scripted or xr0",
+        "must be scripted or xr0 or twogate",
     ),
     (
         Wrong::Set("daemon.checkpoint=somewhere"),
@@ -160,6 +165,12 @@ const TABLE: &[(Wrong, &str, &str)] = &[
         "begin with a letter",
     ),
     (Wrong::Set("cell.kind=real"), "cell.kind", "unknown variant"),
+    (
+        Wrong::Set("daemon.policy=twogate"),
+        "daemon.policy",
+        "--cell twogate",
+    ),
+    (Wrong::Set("twogate.seed=1"), "twogate", "kind twogate"),
     (
         Wrong::Set("cell.robot=r2d2"),
         "cell.robot",
@@ -462,6 +473,14 @@ const FLAGS: &[(&str, [&str; 3])] = &[
     (
         "--role recorder --listen tcp/127.0.0.1:1",
         ["--role: ", "gateway", "data folder"],
+    ),
+    (
+        "--cell twogate",
+        ["config/default.toml", "daemon.policy: ", "--policy twogate"],
+    ),
+    (
+        "--cell twogate --policy twogate --set cell.world=unix:/run/vlad/world.sock",
+        ["--set cell.world=", "cell.world: ", "in-process"],
     ),
     (
         "--cell nowhere",

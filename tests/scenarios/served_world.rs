@@ -74,7 +74,7 @@ impl Trio {
             endpoint,
             server: Server::new(port),
             robot: cell.robot.clone(),
-            remote: RemoteWorld::new(&socket, &cell.robot, &cell.scene),
+            remote: RemoteWorld::new(&socket, &cell.robot, cell.scenery.table().unwrap()),
             dir,
             sim,
             rest,

@@ -118,7 +118,8 @@ impl Run {
             (camera.width, camera.height) = (options.camera_edge, options.camera_edge);
         }
         cell.robot = RobotDescription::new(toml).unwrap();
-        let world = SimWorld::new(&cell.scene, &cell.robot, options.scene_seed, 0).unwrap();
+        let scene = cell.scenery.table().unwrap();
+        let world = SimWorld::new(scene, &cell.robot, options.scene_seed, 0).unwrap();
         let mut robot: Box<dyn Robot> = Box::new(world.robot());
         if options.grippers_held_open {
             let dofs = cell.robot.arms().iter().map(Arm::gripper_dof);

@@ -107,12 +107,13 @@ impl Xr0Policy {
         })
     }
 
-    /// Compares a checkpoint with its manifest and with cells, and opens nothing.
+    /// Compares a checkpoint with its manifest and with cells, opens nothing, and gives what it could
+    /// do.
     ///
     /// # Errors
     /// As [`Xr0Policy::open`].
-    pub fn check(dir: &Path, cells: &[CellShape]) -> Result<(), Xr0Error> {
-        manifest::fit(dir, cells).map(drop)
+    pub fn check(dir: &Path, cells: &[CellShape]) -> Result<Capability, Xr0Error> {
+        manifest::fit(dir, cells).map(|fitting| capability(&fitting.manifest))
     }
 
     fn profile(&self) -> Profile {
@@ -126,6 +127,14 @@ impl Xr0Policy {
         };
         let opened = SelfTest::open(&self.dir.join(&named.file), &named.sha256);
         opened.map(Some).map_err(|error| cannot_open(error.into()))
+    }
+}
+
+fn capability(manifest: &Manifest) -> Capability {
+    Capability {
+        prefix_trained_max: manifest.prefix_trained_max,
+        guidance: false,
+        batch_max: BATCH_MAX,
     }
 }
 
@@ -166,11 +175,7 @@ impl Policy for Xr0Policy {
     }
 
     fn capability(&self) -> Capability {
-        Capability {
-            prefix_trained_max: self.manifest.prefix_trained_max,
-            guidance: false,
-            batch_max: BATCH_MAX,
-        }
+        capability(&self.manifest)
     }
 
     fn open_think(&self) -> Result<Box<dyn Think>, PolicyError> {

@@ -253,6 +253,9 @@ impl Guard {
             known.clear();
             known.extend_from_slice(hash);
         }
+        // The expert conditions on this buffer, and asks again once it knows of it: at once, not at
+        // the next tick, or a decision of half a horizon would leave a hole.
+        self.changed = true;
         let words = match overrun {
             Some(ratio) => {
                 self.counters.prefix_overruns += 1;

@@ -353,3 +353,18 @@ fn accepted_tells_the_rows_from_the_next_tick_on() {
     );
     assert_eq!(bench.guard.guard_state(0).lease, Some(task()));
 }
+
+/// The expert conditions on the buffer and asks again once it knows of it.
+#[test]
+fn an_accepted_chunk_is_told_with_the_next_servo_tick() {
+    let mut bench = Bench::running(Strategy::Naive);
+    bench.steps(2);
+    assert!(!bench.sample.whole);
+    let chunk = bench.next_chunk(Strategy::Naive);
+    assert!(bench.guard.chunk(&chunk, bench.now_ns).is_some());
+    bench.step();
+    assert!(bench.sample.whole);
+    assert_eq!(bench.sample.accepted.chunk, Some(chunk.head.id));
+    bench.step();
+    assert!(!bench.sample.whole);
+}
