@@ -31,6 +31,7 @@ use vlad_wire::msg::think::Digest;
 use vlad_wire::text::Name;
 
 use crate::config::{CellConfig, Config};
+use crate::motion_report::{CellShape, CellShapes};
 
 use super::world::CellWorld;
 
@@ -326,6 +327,18 @@ fn failed(error: &anyhow::Error) -> CoreError {
 )]
 fn tick_ns(cell: &CellConfig) -> u64 {
     (SECOND as f64 / cell.robot.toml().policy_hz).round() as u64
+}
+
+/// The cells as the metrics of their episodes need them.
+pub fn shapes(config: &Config) -> CellShapes {
+    let ticks = config.expert.ticks_per_decision;
+    let cells = config.cells.iter();
+    cells
+        .map(|cell| {
+            let shape = CellShape::new(cell, ticks, config_hash(cell));
+            (cell.cell.name.clone(), shape)
+        })
+        .collect()
 }
 
 /// Digest of the merged settings, so that an episode says under which it was made.
