@@ -40,6 +40,15 @@ const CHANGES_MAX: usize = 20_000;
 /// Kind of the event that says that a chunk was accepted.
 const CHUNK_ACCEPTED: &str = "chunk_accepted";
 
+/// Flags that say that the guard changed a command (M9), and their names in REST.
+pub const INTERVENTIONS: [(u32, &str); 5] = [
+    (flag::POSITION_CLAMPED, "position_clamped"),
+    (flag::SPEED_CLAMPED, "speed_clamped"),
+    (flag::NOT_FINITE, "not_finite"),
+    (flag::OUTSIDE, "outside"),
+    (flag::WORKSPACE, "workspace"),
+];
+
 /// One degree of freedom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dof {
@@ -94,11 +103,7 @@ impl CellShape {
                 dt_ns: shape.servo_ns * u64::from(shape.servo_per_tick),
                 servo_dt_ns: shape.servo_ns,
                 ticks_per_decision: u64::from(ticks_per_decision),
-                intervention_bits: flag::POSITION_CLAMPED
-                    | flag::SPEED_CLAMPED
-                    | flag::NOT_FINITE
-                    | flag::OUTSIDE
-                    | flag::WORKSPACE,
+                intervention_bits: INTERVENTIONS.iter().fold(0, |bits, (flag, _)| bits | flag),
                 stop_limits: stop_limits.collect(),
             },
         }

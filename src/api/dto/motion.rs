@@ -17,16 +17,7 @@ use vlad_store::episode::EpisodeSummary;
 use super::finite;
 use super::task::words;
 use crate::motion_report::curves::{Curves, LATE_US, Point};
-use crate::motion_report::{CellShape, Dof, EpisodeMotion, Settings};
-
-/// Names of the guard's interventions by the bit of their flag.
-const INTERVENTIONS: [(u32, &str); 5] = [
-    (0, "position_clamped"),
-    (1, "speed_clamped"),
-    (2, "not_finite"),
-    (5, "outside"),
-    (6, "workspace"),
-];
+use crate::motion_report::{CellShape, Dof, EpisodeMotion, INTERVENTIONS, Settings};
 
 /// What to give beside the figures.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -457,12 +448,15 @@ impl From<Deadlines> for MotionDeadlines {
 
 impl From<&Interventions> for MotionInterventions {
     fn from(interventions: &Interventions) -> Self {
-        let count = |bit| interventions.by_bit.get(bit).copied().unwrap_or(0);
+        let count = |flag: u32| {
+            let bit = flag.trailing_zeros();
+            interventions.by_bit.get(&bit).copied().unwrap_or(0)
+        };
         let named = INTERVENTIONS.iter();
         Self {
             per_thousand: interventions.per_thousand,
             by_flag: named
-                .map(|(bit, name)| ((*name).to_owned(), count(bit)))
+                .map(|(flag, name)| ((*name).to_owned(), count(*flag)))
                 .collect(),
         }
     }
