@@ -4,8 +4,8 @@
 //! nothing about robots. `routes` is the one list of paths, and [`openapi`] is generated from the
 //! same handlers; a test proves that both agree.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -20,6 +20,7 @@ use vlad_wire::clock::SharedClock;
 
 use self::layers::AnswerCounts;
 use crate::dashboard;
+use crate::motion_report::CellShapes;
 
 pub mod cells;
 pub mod dto;
@@ -46,6 +47,8 @@ pub struct ApiState {
     pub desk: Desk,
     /// The episode log, if this process has one.
     pub episodes: Option<EpisodeStore>,
+    /// The cells that this process serves, as their episodes' metrics need them.
+    pub shapes: Arc<CellShapes>,
     /// The bus, for its counters.
     pub bus: Bus,
     /// Contexts that this process's action expert refused.
@@ -63,6 +66,7 @@ pub struct Shared {
     event_readers: Arc<Semaphore>,
     events_missed: AtomicU64,
     answers: AnswerCounts,
+    last_motions: Mutex<metrics::LastMotions>,
     started_at_ns: u64,
 }
 
@@ -78,6 +82,7 @@ pub fn router(state: ApiState) -> Router {
         event_readers: Arc::new(Semaphore::new(EVENT_READERS_MAX)),
         events_missed: AtomicU64::new(0),
         answers: AnswerCounts::default(),
+        last_motions: Mutex::default(),
         started_at_ns,
     });
     let api = routes().into_iter();
@@ -113,6 +118,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/cells/{id}/frames/{view}", get(cells::frame)),
         ("/v1/episodes", get(episodes::list)),
         ("/v1/episodes/{id}", get(episodes::show)),
+        ("/v1/episodes/{id}/motion", get(episodes::motion)),
         ("/v1/episodes/{id}/frames/{view}/{n}", get(episodes::frame)),
         ("/v1/events", get(events::follow)),
         ("/v1/openapi.json", get(health::document)),
@@ -134,7 +140,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         tasks::submit, tasks::list, tasks::show, tasks::cancel, tasks::verdict,
         cells::list, cells::show, cells::estop, cells::reset, cells::rearm, cells::park, cells::speed,
         cells::frame,
-        episodes::list, episodes::show, episodes::frame,
+        episodes::list, episodes::show, episodes::motion, episodes::frame,
         events::follow,
         health::document, health::alive, health::ready, metrics::show,
     ),

@@ -33,6 +33,7 @@ Examples:
   vlad cell status                           mode, reason and what to do about it
   vlad cell estop                            stop now; only a reset leaves it
   vlad cell reset --operator ada --reason 'cell is clear'
+  vlad episode report ID --html report.html  how an episode moved, with plots
   vlad run --role brain --connect tcp/127.0.0.1:7447
   vlad config check cell.toml --set guard.think_timeout_ms=1500
   vlad model inspect checkpoints/mine
@@ -115,7 +116,7 @@ pub enum Command {
 pub enum ClientCommand {
     /// Submits, lists, shows, cancels and judges tasks.
     Task(task::TaskArgs),
-    /// Lists and shows episodes, the logs of tries.
+    /// Lists and shows episodes, the logs of tries, and reports how they moved.
     Episode(episode::EpisodeArgs),
     /// Shows cells, and commands their guards.
     Cell(cell::CellArgs),

@@ -100,6 +100,7 @@ async fn serve(
         let state = ApiState {
             desk: desk.clone(),
             episodes: storage.as_ref().map(|storage| storage.episodes.clone()),
+            shapes: Arc::new(roles::shapes(&ground.config)),
             bus: bus.clone(),
             refusals: ground.refusals.clone(),
             clock: clock.clone(),

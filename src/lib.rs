@@ -10,6 +10,7 @@ pub mod config;
 
 pub mod api;
 pub mod dashboard;
+pub mod motion_report;
 
 pub mod bench;
 pub mod check;

@@ -6,6 +6,7 @@
 pub mod cell;
 pub mod episode;
 pub mod event;
+pub mod motion;
 pub mod task;
 
 /// Gives a number that JSON can hold; what is infinite or undefined is unknown.

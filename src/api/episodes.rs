@@ -1,4 +1,4 @@
-//! Episodes: list, show, and their images one by one.
+//! Episodes: list, show, how they moved, and their images one by one.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,8 +12,11 @@ use vlad_wire::text::Name;
 use super::App;
 use super::cells::{JPEG_QUALITY, heavy, jpeg_response};
 use super::dto::episode::{Episode, EpisodeFilter, EpisodeList};
+use super::dto::motion::{Motion, MotionFilter};
 use super::extract::{NoQuery, QueryParams, Segments, id, limit};
 use super::problem::{Kind, Problem, ProblemDocument};
+use crate::motion_report::curves::POINTS_MAX;
+use crate::motion_report::{EpisodeMotion, read};
 
 /// Lists episodes, newest first.
 ///
@@ -73,6 +76,60 @@ pub async fn show(
     })
     .await?;
     Ok(Json(Episode::from(&summary)))
+}
+
+/// Shows how an episode moved: stalls, age, seams, smoothness, tracking, lateness, deadlines,
+/// interventions, decisions and stops (reference A.6), computed from its log.
+///
+/// # Errors
+/// A problem document.
+#[utoipa::path(
+    operation_id = "motion_episode",
+    get, path = "/v1/episodes/{id}/motion", tag = "episodes",
+    params(("id" = String, Path, description = "the episode's id"), MotionFilter),
+    responses(
+        (status = 200, description = "the metrics", body = Motion),
+        (status = "default", description = "refused", body = ProblemDocument,
+            content_type = "application/problem+json"),
+    )
+)]
+pub async fn motion(
+    State(app): State<App>,
+    QueryParams(filter): QueryParams<MotionFilter>,
+    Segments(text): Segments<String>,
+) -> Result<Json<Motion>, Problem> {
+    let episode: EpisodeId = id("episode id", &text)?;
+    let points = points(filter.points)?;
+    let store = store(&app)?;
+    let shapes = app.state.shapes.clone();
+    let document = heavy(&app, move || {
+        let summary = store.get(&episode).map_err(|error| problem(&error))?;
+        let cell = &summary.meta.cell;
+        let shape = shapes.get(cell).ok_or_else(|| {
+            let detail = format!(
+                "this process does not serve the cell {cell}, and does not know its robot: start \
+                 it with --cell {cell}"
+            );
+            Problem::new(Kind::Conflict, detail)
+        })?;
+        let recorded = read(&store, &episode).map_err(|error| problem(&error))?;
+        let motion = EpisodeMotion::of(recorded, &shape.log, points);
+        Ok(Motion::new(&summary, shape, &motion))
+    })
+    .await?;
+    Ok(Json(document))
+}
+
+fn points(asked: Option<u32>) -> Result<usize, Problem> {
+    match asked.map(usize::try_from) {
+        None => Ok(0),
+        Some(Ok(n)) if (1..=POINTS_MAX).contains(&n) => Ok(n),
+        Some(_) => Err(Problem::field(
+            Kind::BadRequest,
+            "points",
+            format!("must lie between 1 and {POINTS_MAX}"),
+        )),
+    }
 }
 
 /// Shows an image of an episode as JPEG; its `link` header leads to the next one.

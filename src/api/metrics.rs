@@ -1,18 +1,104 @@
 //! Counters and gauges in the text format of Prometheus, version 0.0.4.
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
 
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use vlad_actors::gateway::desk::Snapshot;
+use vlad_motion::metrics::MotionReport;
 use vlad_safety::mode::Mode;
+use vlad_store::episode::EpisodeState;
+use vlad_store::episodes::EpisodeStore;
+use vlad_wire::id::{CellId, EpisodeId};
 
 use super::App;
+use super::cells::heavy;
 use super::dto::cell::Counters;
 use super::extract::NoQuery;
 use super::problem::{Problem, ProblemDocument};
+use crate::motion_report::{CellShapes, EpisodeMotion, read};
+
+/// Newest episodes that are looked at for the last finished one of each cell.
+const EPISODES_LOOKED_AT: usize = 32;
+
+/// A figure of an episode: name, help, and what it is.
+type Figure = (&'static str, &'static str, fn(&MotionReport) -> Option<f64>);
+
+/// Figures of the last finished episode of each cell; the numbers are those of reference A.6.
+const FIGURES: [Figure; 11] = [
+    (
+        "vlad_episode_stall_ratio",
+        "M1: stalled ticks among all.",
+        |r| Some(r.stalls.ratio),
+    ),
+    (
+        "vlad_episode_age_p99_ms",
+        "M2: age of actions, 99th percentile.",
+        |r| r.age.map(|age| age.age_ms.p99),
+    ),
+    (
+        "vlad_episode_age_max_ms",
+        "M2: age of the oldest action.",
+        |r| r.age.map(|age| age.age_ms.max),
+    ),
+    (
+        "vlad_episode_seams",
+        "M3: switches from chunk to chunk without a gap.",
+        |r| u32::try_from(r.seams.seams.len()).ok().map(f64::from),
+    ),
+    (
+        "vlad_episode_seam_velocity_ratio",
+        "M3: velocity step at seams over that within chunks, 95th percentiles.",
+        |r| {
+            let [_, velocity, ..] = r.seams.rho;
+            velocity
+        },
+    ),
+    (
+        "vlad_episode_jerk_rms",
+        "M4: jerk of the commands, per cubic second.",
+        |r| r.smoothness.map(|smoothness| smoothness.rms_jerk),
+    ),
+    (
+        "vlad_episode_tracking_lag_ms",
+        "M5: largest lag of a degree of freedom.",
+        |r| r.tracking.iter().map(|dof| dof.lag_ms).reduce(f64::max),
+    ),
+    (
+        "vlad_episode_lateness_p999_us",
+        "M6: lateness of servo ticks, 99.9th percentile.",
+        |r| r.lateness.map(|lateness| lateness.late_us.p999),
+    ),
+    (
+        "vlad_episode_deadlines_missed",
+        "M8: chunks that came when the one before may have ended.",
+        |r| u32::try_from(r.deadlines.hard).ok().map(f64::from),
+    ),
+    (
+        "vlad_episode_interventions_per_thousand",
+        "M9: servo ticks whose command the guard changed.",
+        |r| Some(r.interventions.per_thousand),
+    ),
+    (
+        "vlad_episode_delay_p99_ms",
+        "M11: from request to chunk, 99th percentile.",
+        |r| r.economy.delay_ms.map(|delay| delay.p99),
+    ),
+];
+
+/// The last finished episode of a cell, and its [`FIGURES`].
+#[derive(Debug, Clone)]
+pub struct LastMotion {
+    episode: EpisodeId,
+    figures: [Option<f64>; FIGURES.len()],
+}
+
+/// The last finished episode of each cell.
+pub type LastMotions = BTreeMap<CellId, LastMotion>;
 
 /// Gives all metrics.
 ///
@@ -37,6 +123,7 @@ pub async fn show(State(app): State<App>, _: NoQuery) -> Result<Response, Proble
     }
     streams(&mut page, &app);
     contexts(&mut page, &app);
+    episodes(&mut page, &last_motions(&app).await);
     let headers = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
@@ -247,6 +334,73 @@ fn contexts(page: &mut Page, app: &App) {
     for (fault, count) in app.state.refusals.read() {
         let labels: [(&str, &dyn Display); 1] = [("reason", &fault.name())];
         page.sample("vlad_context_refused_total", &labels, count);
+    }
+}
+
+/// Gives the last finished episode of each cell; one that was read before is not read again.
+async fn last_motions(app: &App) -> LastMotions {
+    let known = || lock(app).clone();
+    let Some(store) = app.state.episodes.clone() else {
+        return known();
+    };
+    // A scrape waits for nobody: it gives what is known.
+    if app.heavy.available_permits() == 0 {
+        return known();
+    }
+    let (shapes, before) = (app.state.shapes.clone(), known());
+    let found = heavy(app, move || Ok(newest(&store, &shapes, before))).await;
+    found.map_or_else(
+        |_| known(),
+        |found| {
+            lock(app).clone_from(&found);
+            found
+        },
+    )
+}
+
+fn lock(app: &App) -> MutexGuard<'_, LastMotions> {
+    // Whoever panicked has left the map as it was.
+    app.last_motions
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+fn newest(store: &EpisodeStore, shapes: &CellShapes, before: LastMotions) -> LastMotions {
+    let mut found = LastMotions::new();
+    let page = store.list(None, EPISODES_LOOKED_AT);
+    let summaries = page.map(|page| page.items).unwrap_or_default();
+    let finished = |state| state == EpisodeState::Finished;
+    for summary in summaries.iter().filter(|summary| finished(summary.state)) {
+        let (id, cell) = (summary.meta.id, &summary.meta.cell);
+        let Some(shape) = shapes.get(cell).filter(|_| !found.contains_key(cell)) else {
+            continue;
+        };
+        let known = before.get(cell).filter(|known| known.episode == id);
+        let last = known.cloned().or_else(|| {
+            let recorded = read(store, &id).ok()?;
+            let motion = EpisodeMotion::of(recorded, &shape.log, 0);
+            let figures = FIGURES.map(|(_, _, figure)| figure(&motion.report));
+            Some(LastMotion {
+                episode: id,
+                figures,
+            })
+        });
+        found.extend(last.map(|last| (cell.clone(), last)));
+    }
+    for (cell, last) in before {
+        found.entry(cell).or_insert(last);
+    }
+    found
+}
+
+fn episodes(page: &mut Page, motions: &LastMotions) {
+    for (i, (name, help, _)) in FIGURES.into_iter().enumerate() {
+        page.family(name, "gauge", &format!("Last finished episode, {help}"));
+        for (cell, last) in motions {
+            if let Some(value) = last.figures.get(i).copied().flatten() {
+                page.sample(name, &[("cell", cell)], number(value));
+            }
+        }
     }
 }
 

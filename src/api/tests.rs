@@ -13,6 +13,7 @@ use super::*;
 
 mod endpoints;
 mod gateway;
+mod motion;
 mod refusals;
 mod server;
 
@@ -62,11 +63,17 @@ impl Answer {
 
 impl Service {
     fn new() -> Self {
+        let shape = crate::motion_report::testing::shape();
+        Self::with_shapes(CellShapes::from([(gateway::name("demo"), shape)]))
+    }
+
+    fn with_shapes(shapes: CellShapes) -> Self {
         let clock: SharedClock = Arc::new(ManualClock::default());
         let gateway = gateway::Gateway::start();
         let state = ApiState {
             desk: gateway.desk.clone(),
             episodes: Some(gateway.episodes()),
+            shapes: Arc::new(shapes),
             bus: Bus::queue(Arc::clone(&clock), |_| 0),
             refusals: Arc::default(),
             clock,

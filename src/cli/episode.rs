@@ -1,11 +1,18 @@
-//! `vlad episode`: list and show the logs of tries.
+//! `vlad episode`: list and show the logs of tries, and report how they moved.
 
+use std::path::PathBuf;
+
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use vlad_wire::id::EpisodeId;
 
 use super::connection::{Connection, ServerArgs, with_query};
 use super::print::{field, items, line, table, time};
+
+mod page;
+mod plot;
+mod report;
 
 /// `vlad episode`.
 #[derive(Debug, Args)]
@@ -35,6 +42,14 @@ pub enum EpisodeAction {
         /// The episode, such as `01JD3V7Q4Y8B3T0V5Z6W9X2C1A-1`.
         id: EpisodeId,
     },
+    /// Reports how an episode moved: stalls, age, seams, smoothness, tracking, lateness, stops.
+    Report {
+        /// The episode, such as `01JD3V7Q4Y8B3T0V5Z6W9X2C1A-1`.
+        id: EpisodeId,
+        /// Write a page with plots there too; it needs nothing else and runs no script.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+    },
 }
 
 /// Does the command.
@@ -62,6 +77,20 @@ pub fn run(args: &EpisodeArgs) -> anyhow::Result<()> {
                 line(&episode.text)
             } else {
                 print_episode(&episode.value, &args.server.server)
+            }
+        }
+        EpisodeAction::Report { id, html } => {
+            let points = html.as_ref().map(|_| page::POINTS.to_string());
+            let path = with_query(&format!("/v1/episodes/{id}/motion"), &[("points", points)]);
+            let motion = connection.get(&path)?;
+            if let Some(file) = html {
+                std::fs::write(file, page::page(&motion.value))
+                    .with_context(|| format!("cannot write {}", file.display()))?;
+            }
+            if args.server.json {
+                line(&motion.text)
+            } else {
+                line(&report::text(&motion.value))
             }
         }
     }

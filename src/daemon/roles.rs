@@ -31,6 +31,7 @@ use vlad_wire::msg::think::Digest;
 use vlad_wire::text::Name;
 
 use crate::config::{CellConfig, Config};
+use crate::motion_report::{CellShape, CellShapes};
 
 use super::policy::expert_cell;
 use super::world::CellWorld;
@@ -309,6 +310,18 @@ fn gateway(ground: Ground, storage: &Storage, desk: SharedDeskServer) -> Factory
 
 fn failed(error: &anyhow::Error) -> CoreError {
     CoreError::Failed(format!("{error:#}"))
+}
+
+/// The cells as the metrics of their episodes need them.
+pub fn shapes(config: &Config) -> CellShapes {
+    let ticks = config.expert.ticks_per_decision;
+    let cells = config.cells.iter();
+    cells
+        .map(|cell| {
+            let shape = CellShape::new(cell, ticks, config_hash(cell));
+            (cell.cell.name.clone(), shape)
+        })
+        .collect()
 }
 
 /// Digest of the merged settings, so that an episode says under which it was made.

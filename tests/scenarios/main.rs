@@ -21,6 +21,7 @@
 //! | [`malformed`] | bad bytes on each stream are dropped and counted |
 //! | [`contexts`] | contexts that are damaged or of another brain are refused, said and never used |
 //! | [`network`] | the network moves the arms; its brain dies in mid-motion |
+//! | [`motion`] | a recorded task's motion, as REST, metrics and the command line report it |
 //! | [`recorded`] | a recorded run of the network, decided again bit for bit |
 //! | [`shared_memory`] | contexts between processes that are stopped and killed |
 //! | [`page`] | the page in a browser |
@@ -35,6 +36,7 @@ mod doctor;
 mod guard_process;
 mod malformed;
 mod model;
+mod motion;
 mod network;
 mod operator;
 mod page;

@@ -77,11 +77,12 @@ impl Gateway {
         }
     }
 
-    /// Opens the log and writes one episode with a lossless image 3 and a JPEG 5.
+    /// Opens the log and writes one episode with some motion, a lossless image 3 and a JPEG 5.
     pub(super) fn episodes(&self) -> EpisodeStore {
         let store = EpisodeStore::open(&self.dir).unwrap();
         let id: EpisodeId = EPISODE.parse().unwrap();
         store.begin(&meta(id)).unwrap();
+        crate::motion_report::testing::write(&store, &id);
         let frame = frame();
         let png = vlad_store::png::encode_fast(&frame).unwrap();
         let jpeg = vlad_store::jpeg::encode(&frame, 90).unwrap();

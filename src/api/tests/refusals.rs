@@ -26,6 +26,7 @@ fn gets(task: &str) -> Vec<String> {
         "/v1/cells/demo/frames/ego".to_owned(),
         "/v1/episodes".to_owned(),
         format!("/v1/episodes/{EPISODE}"),
+        format!("/v1/episodes/{EPISODE}/motion"),
         format!("/v1/episodes/{EPISODE}/frames/ego/3"),
         "/v1/events".to_owned(),
         "/v1/openapi.json".to_owned(),
@@ -247,6 +248,16 @@ async fn unknown_and_wrong_parameters_are_refused() {
             .problem(400);
     }
     for query in [
+        "points=0",
+        "points=2001",
+        "points=-1",
+        "points=x",
+        "points=1&points=2",
+    ] {
+        let path = format!("/v1/episodes/{EPISODE}/motion?{query}");
+        service.get(&path).await.problem(400);
+    }
+    for query in [
         "state=flying",
         "state=",
         "cell=..%2f",
@@ -284,6 +295,7 @@ async fn ids_that_climb_or_hide_are_refused() {
             format!("/v1/tasks/{id}"),
             format!("/v1/cells/{id}"),
             format!("/v1/episodes/{id}"),
+            format!("/v1/episodes/{id}/motion"),
             format!("/v1/cells/{id}/frames/ego"),
             format!("/v1/cells/demo/frames/{id}"),
             format!("/v1/episodes/{id}/frames/ego/3"),
@@ -422,6 +434,7 @@ async fn a_panic_in_a_handler_is_a_problem_and_nothing_more() {
         state: ApiState {
             desk: service.gateway.desk.clone(),
             episodes: None,
+            shapes: Arc::default(),
             bus: Bus::queue(Arc::clone(&clock), |_| 0),
             refusals: Arc::default(),
             clock,
@@ -431,6 +444,7 @@ async fn a_panic_in_a_handler_is_a_problem_and_nothing_more() {
         event_readers: Arc::new(Semaphore::new(1)),
         events_missed: AtomicU64::new(0),
         answers: AnswerCounts::default(),
+        last_motions: Mutex::default(),
         started_at_ns: 0,
     });
     let guard = axum::middleware::from_fn_with_state(app, layers::guard);
