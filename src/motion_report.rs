@@ -216,8 +216,11 @@ fn each<B: Body>(
             };
             next = next.max(record.seq.saturating_add(1));
             match unpack::<B>(record.packet) {
-                Ok(message) if !take(message) => return Ok(damaged),
-                Ok(_) => {}
+                Ok(message) => {
+                    if !take(message) {
+                        return Ok(damaged);
+                    }
+                }
                 Err(_) => damaged += 1,
             }
         }

@@ -218,7 +218,8 @@ fn a_curve_loses_no_peak_and_no_gap() {
         one.command[0] += 0.5;
     }
     let track = Track::new(all);
-    let log = track.log(&shape().log);
+    let shape = shape();
+    let log = track.log(&shape.log);
     let fine = Curves::of(&log, POINTS_MAX);
     assert_eq!(fine.points.len(), track.executed.len());
     let coarse = Curves::of(&log, 22);

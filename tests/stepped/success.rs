@@ -138,7 +138,12 @@ fn naive_holds_at_seams_that_are_too_fast_and_goes_on() {
     let last = report.guards.last().unwrap();
     assert!(0 < last.counters.jumps, "{last:?}");
     assert_eq!((last.counters.stalled, last.counters.refused), (0, 0));
-    let moves = |mode| matches!(mode, Mode::Disarmed | Mode::Armed | Mode::Running | Mode::Hold);
+    let moves = |mode| {
+        matches!(
+            mode,
+            Mode::Disarmed | Mode::Armed | Mode::Running | Mode::Hold
+        )
+    };
     assert!(report.guards.iter().all(|guard| moves(guard.mode)));
     let because = |guard: &&GuardState| guard.reason == Reason::FirstCommandJump;
     assert!(report.guards.iter().any(|guard| because(&guard)));

@@ -463,10 +463,8 @@ impl CellExpert {
     }
 
     fn send(&mut self, done: &Done, rows: &ActRows, common: &Common, now_ns: u64) {
-        let (meeting, hashes) = (done.about.meeting, &common.hashes);
-        let (Some(buffer), Ok(convention)) = (&self.buffer, Name::new("joint_absolute")) else {
-            return;
-        };
+        let meeting = done.about.meeting;
+        let Some(buffer) = &self.buffer else { return };
         let obs_tick = done.about.context.head().obs_tick;
         let start = start(meeting.strategy, buffer.mode, buffer.strategy, obs_tick);
         if start == Start::OnArrival && (0 < meeting.prefix_len || 0 < meeting.frozen_len) {
@@ -475,57 +473,19 @@ impl CellExpert {
             return;
         }
         let rows = self.finish_rows(start, rows, meeting.strategy);
-        let (epoch, last_seq) = self.seq;
-        let seq = if epoch == done.about.request.epoch {
-            last_seq + 1
-        } else {
-            1
-        };
-        self.seq = (done.about.request.epoch, seq);
-        let context = done.about.context.head();
-        let id = ChunkId {
-            epoch: done.about.request.epoch,
-            request: done.about.request.id,
+        let Some(head) = self.head(done, (start, &rows), common) else {
+            return;
         };
         let episode = EpisodeId {
-            task: done.about.request.task,
-            attempt: done.about.request.attempt,
-        };
-        let head = ChunkHead {
-            cell: self.shape.id.clone(),
-            epoch: done.about.request.epoch,
-            seq,
-            id,
-            task: done.about.request.task,
-            attempt: done.about.request.attempt,
-            obs_seq: context.obs_seq,
-            obs_tick: context.obs_tick,
-            view_captured_ns: context.view_captured_ns.clone(),
-            captured_at_ns: context.captured_at_ns,
-            requested_at_ns: done.about.request.requested_at_ns,
-            acted_from_ns: done.from_ns,
-            acted_until_ns: done.until_ns,
-            start,
-            horizon: rows.horizon,
-            width: rows.width,
-            prefix_len: meeting.prefix_len,
-            frozen_len: meeting.frozen_len,
-            request_id: done.about.request.id,
-            strategy: meeting.strategy,
-            rate: meeting.rate,
-            dt_ns: self.shape.dt_ns,
-            noise_seed: done.about.noise_seed,
-            model_hash: hashes.0.clone(),
-            normaliser_hash: hashes.1.clone(),
-            frame_convention: convention,
-            mac: None,
+            task: head.task,
+            attempt: head.attempt,
         };
         let _span = info_span!("decision", cell = %self.shape.id, task = %head.task,
-            episode = %episode, obs = head.obs_seq, chunk = %id)
+            episode = %episode, obs = head.obs_seq, chunk = %head.id)
         .entered();
         info!(start = ?head.start, "chunk sent");
         let sent = Sent {
-            chunk: id,
+            chunk: head.id,
             captured_at_ns: head.captured_at_ns,
             prefix_end: (0 < meeting.prefix_len)
                 .then(|| obs_tick.saturating_add(1 + Tick::from(meeting.prefix_len))),
@@ -538,6 +498,56 @@ impl CellExpert {
             sent,
             until_ns: now_ns + SETTLE_NS,
         };
+    }
+
+    /// Everything about a chunk but its rows, with the next number of its epoch.
+    fn head(
+        &mut self,
+        done: &Done,
+        (start, rows): (Start, &ActRows),
+        common: &Common,
+    ) -> Option<ChunkHead> {
+        let (request, meeting) = (&done.about.request, done.about.meeting);
+        let (epoch, last_seq) = self.seq;
+        let seq = if epoch == request.epoch {
+            last_seq + 1
+        } else {
+            1
+        };
+        self.seq = (request.epoch, seq);
+        let context = done.about.context.head();
+        Some(ChunkHead {
+            cell: self.shape.id.clone(),
+            epoch: request.epoch,
+            seq,
+            id: ChunkId {
+                epoch: request.epoch,
+                request: request.id,
+            },
+            task: request.task,
+            attempt: request.attempt,
+            obs_seq: context.obs_seq,
+            obs_tick: context.obs_tick,
+            view_captured_ns: context.view_captured_ns.clone(),
+            captured_at_ns: context.captured_at_ns,
+            requested_at_ns: request.requested_at_ns,
+            acted_from_ns: done.from_ns,
+            acted_until_ns: done.until_ns,
+            start,
+            horizon: rows.horizon,
+            width: rows.width,
+            prefix_len: meeting.prefix_len,
+            frozen_len: meeting.frozen_len,
+            request_id: request.id,
+            strategy: meeting.strategy,
+            rate: meeting.rate,
+            dt_ns: self.shape.dt_ns,
+            noise_seed: done.about.noise_seed,
+            model_hash: common.hashes.0.clone(),
+            normaliser_hash: common.hashes.1.clone(),
+            frame_convention: Name::new("joint_absolute").ok()?,
+            mac: None,
+        })
     }
 
     /// Mixes a chunk with the ones that it overlaps, where the strategy does so; notes whether it

@@ -8,14 +8,18 @@ use serde::{Deserialize, Serialize};
 use vlad_safety::capsule::Capsule;
 use vlad_safety::envelope::Limits;
 use vlad_safety::kinematics::{Chain, Joint, Pose, norm};
-use vlad_safety::workspace::{self, Box3, Workspace};
+use vlad_safety::workspace::Workspace;
 use vlad_wire::manifest::SlotLabel;
 use vlad_wire::robot_type::{RobotType, SlotMap};
 use vlad_wire::text::Name;
 
 use axes::{AXES_MAX, AxisToml, axis_limits};
+use limits::{gripper_limits, joint_limits};
+use workspace::{WorkspaceToml, check_workspace};
 
 pub mod axes;
+mod limits;
+pub mod workspace;
 
 /// A transform in a file: metres, and fixed-axis roll, pitch, yaw in degrees.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -167,31 +171,6 @@ pub struct RobotToml {
     pub cameras: Vec<CameraToml>,
 }
 
-/// A box in a file, by its smallest and largest corner in the cell's frame.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BoxToml {
-    /// Smallest corner, metres.
-    pub min_m: [f64; 3],
-    /// Largest corner, metres.
-    pub max_m: [f64; 3],
-}
-
-/// Where the arms may be, in a file (checks E8 and E9).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WorkspaceToml {
-    /// Tools and elbows stay inside it.
-    pub inside: BoxToml,
-    /// Tools and elbows stay out of each.
-    #[serde(default)]
-    pub keep_out: Vec<BoxToml>,
-    /// Smallest distance between the capsules of two arms, metres.
-    pub clearance_m: f64,
-    /// Largest speed of a tool point, metres per second.
-    pub tool_speed_max_m_s: f64,
-}
-
 /// Something wrong in a description, with the field's path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
@@ -292,7 +271,7 @@ impl RobotDescription {
         check_workspace(&toml)?;
         check_cameras(&toml)?;
         let place = if toml.arms.is_empty() { "axes" } else { "arms" };
-        let workspace = workspace(toml.workspace.as_ref(), &arms);
+        let workspace = workspace::workspace(toml.workspace.as_ref(), &arms);
         workspace
             .fits(limits.len())
             .map_err(|unfit| fault(place, &unfit.to_string()))?;
@@ -382,9 +361,6 @@ fn demand(holds: bool, field: &str, problem: &str) -> Result<(), DescriptionErro
     }
 }
 
-/// Fastest joint that any arm in this size has; more is degrees taken for radians, or a typo.
-const JOINT_SPEED_MAX_DEG_S: f64 = 720.0;
-
 fn check_rates(toml: &RobotToml) -> Result<(), DescriptionError> {
     let servo_fits = 50.0 <= toml.servo_hz && toml.servo_hz <= 2000.0;
     demand(servo_fits, "servo_hz", "must lie between 50 and 2000")?;
@@ -418,160 +394,6 @@ fn check_counts(toml: &RobotToml) -> Result<(), DescriptionError> {
         "axes",
         "must list 8 axes at most",
     )
-}
-
-fn workspace(toml: Option<&WorkspaceToml>, arms: &[Arm]) -> Workspace {
-    let corners = |each: &BoxToml| Box3 {
-        min_m: each.min_m,
-        max_m: each.max_m,
-    };
-    let arm = |arm: &Arm| workspace::Arm {
-        chain: arm.chain.clone(),
-        first_dof: arm.first_dof,
-        capsules: arm.capsules.clone(),
-    };
-    Workspace {
-        arms: arms.iter().map(arm).collect(),
-        inside: toml.map(|toml| corners(&toml.inside)),
-        keep_out: toml
-            .iter()
-            .flat_map(|toml| &toml.keep_out)
-            .map(corners)
-            .collect(),
-        // Without arms nothing is measured.
-        clearance_m: toml.map_or(0.0, |toml| toml.clearance_m),
-        tool_speed_max_m_s: toml.map_or(f64::INFINITY, |toml| toml.tool_speed_max_m_s),
-    }
-}
-
-fn check_workspace(toml: &RobotToml) -> Result<(), DescriptionError> {
-    let Some(workspace) = &toml.workspace else {
-        let problem = "is needed: say where the arms may be";
-        return demand(toml.arms.is_empty(), "workspace", problem);
-    };
-    let sound = |each: &BoxToml| {
-        let mut corners = each.min_m.iter().zip(&each.max_m);
-        corners.all(|(min, max)| min.is_finite() && max.is_finite() && min < max)
-    };
-    demand(
-        sound(&workspace.inside),
-        "workspace.inside",
-        "each number of min_m must lie below that of max_m",
-    )?;
-    demand(
-        workspace.keep_out.iter().all(sound) && workspace.keep_out.len() <= 16,
-        "workspace.keep_out",
-        "at most 16 boxes; each number of min_m must lie below that of max_m",
-    )?;
-    demand(
-        (0.0..=0.5).contains(&workspace.clearance_m),
-        "workspace.clearance_m",
-        "must lie in 0 to 0.5",
-    )?;
-    let speed = workspace.tool_speed_max_m_s;
-    demand(
-        0.0 < speed && speed <= 5.0,
-        "workspace.tool_speed_max_m_s",
-        "must lie above 0 and at most at 5",
-    )
-}
-
-fn joint_limits(path: &str, joint: &JointToml) -> Result<Limits, DescriptionError> {
-    let [min_deg, max_deg] = joint.range_deg;
-    let field = |name: &str| format!("{path}.{name}");
-    demand(
-        min_deg < max_deg,
-        &field("range_deg"),
-        "its minimum must lie below its maximum",
-    )?;
-    let range_fits = -360.0 <= min_deg && max_deg <= 360.0;
-    demand(
-        range_fits,
-        &field("range_deg"),
-        "must lie within -360 to 360 degrees",
-    )?;
-    let speed = joint.speed_max_deg_s;
-    let speed_fits = 0.0 < speed && speed <= JOINT_SPEED_MAX_DEG_S;
-    demand(
-        speed_fits,
-        &field("speed_max_deg_s"),
-        "must lie above 0 and at most at 720",
-    )?;
-    let acceleration = joint.acceleration_max_deg_s2;
-    demand(
-        0.0 < acceleration && acceleration <= 100_000.0,
-        &field("acceleration_max_deg_s2"),
-        "must lie above 0, at most at 1e5",
-    )?;
-    let jerk = joint.jerk_max_deg_s3;
-    demand(
-        acceleration <= jerk && jerk <= 1e7,
-        &field("jerk_max_deg_s3"),
-        "must be at least acceleration_max_deg_s2 (a second to it) and at most 1e7",
-    )?;
-    let home_fits = min_deg <= joint.home_deg && joint.home_deg <= max_deg;
-    demand(home_fits, &field("home_deg"), "must lie within range_deg")?;
-    let length = norm(joint.axis);
-    demand(
-        length.is_finite() && 1e-6 < length,
-        &field("axis"),
-        "must not be zero",
-    )?;
-    check_pose(&field("origin"), &joint.origin)?;
-    Ok(Limits {
-        min: min_deg.to_radians(),
-        max: max_deg.to_radians(),
-        speed_max: speed.to_radians(),
-        acceleration_max: acceleration.to_radians(),
-        jerk_max: jerk.to_radians(),
-    })
-}
-
-fn gripper_limits(path: &str, gripper: &GripperToml) -> Result<Limits, DescriptionError> {
-    let [min, max] = gripper.range_m;
-    let field = |name: &str| format!("{path}.{name}");
-    let range_fits = 0.0 <= min && min < max && max <= 0.5;
-    demand(
-        range_fits,
-        &field("range_m"),
-        "must be ascending within 0 to 0.5 m",
-    )?;
-    let speed_fits = 0.0 < gripper.speed_max_m_s && gripper.speed_max_m_s <= 2.0;
-    demand(
-        speed_fits,
-        &field("speed_max_m_s"),
-        "must lie above 0 and at most at 2",
-    )?;
-    demand(
-        0.0 < gripper.acceleration_max_m_s2 && gripper.acceleration_max_m_s2 <= 1000.0,
-        &field("acceleration_max_m_s2"),
-        "must lie above 0, at most at 1000",
-    )?;
-    demand(
-        gripper.acceleration_max_m_s2 <= gripper.jerk_max_m_s3 && gripper.jerk_max_m_s3 <= 1e5,
-        &field("jerk_max_m_s3"),
-        "must be at least acceleration_max_m_s2 (a second to it) and at most 1e5",
-    )?;
-    demand(
-        0.0 < gripper.squeeze_max_m && gripper.squeeze_max_m <= gripper.range_m[1],
-        &field("squeeze_max_m"),
-        "must lie above 0 and at most at the largest opening",
-    )?;
-    let force_fits = 0.0 < gripper.force_max_n && gripper.force_max_n <= 500.0;
-    demand(
-        force_fits,
-        &field("force_max_n"),
-        "must lie above 0 and at most at 500",
-    )?;
-    let home_fits = min <= gripper.home_m && gripper.home_m <= max;
-    demand(home_fits, &field("home_m"), "must lie within range_m")?;
-    Ok(Limits {
-        min,
-        max,
-        speed_max: gripper.speed_max_m_s,
-        acceleration_max: gripper.acceleration_max_m_s2,
-        jerk_max: gripper.jerk_max_m_s3,
-    })
 }
 
 fn check_arm(path: &str, arm: &ArmToml, first_dof: usize) -> Result<Arm, DescriptionError> {

@@ -164,7 +164,7 @@ impl Axis {
 
     fn plan(&mut self, now: &Motion, end: &Motion, tick_s: f64) -> Way {
         let numbers = [now.position, now.velocity, now.acceleration, end.position];
-        if !numbers.iter().all(|x| x.is_finite()) || !(0.0 < tick_s && tick_s.is_finite()) {
+        if !(numbers.iter().all(|x| x.is_finite()) && 0.0 < tick_s && tick_s.is_finite()) {
             return Way::None;
         }
         if self.snaps {

@@ -84,11 +84,6 @@ impl SlotMap {
     }
 
     /// Gives the slot vector of joint values; slots without a joint are 0.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::as_conversions,
-        reason = "models read f32"
-    )]
     pub fn to_slots(&self, by_dof: &[f64]) -> Vec<f32> {
         let mut slots = vec![0.0; self.width];
         self.write_slots(by_dof, &mut slots);

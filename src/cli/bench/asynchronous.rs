@@ -50,7 +50,7 @@ pub struct AsyncArgs {
     /// Write the delays of the first row's first episode to this file.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// Compare with the episodes of this file, made by tests/oracle/twogate_golden.py statistics.
+    /// Compare with the episodes of this file, made by `tests/oracle/twogate_golden.py statistics`.
     #[arg(long, value_name = "FILE")]
     pub oracle: Option<PathBuf>,
     /// Take the shipped limits of robot and guard instead of the widest.

@@ -110,8 +110,8 @@ fn a_smooth_motion_comes_through_as_it_is() {
         .map(|tick| distance * smooth((f64::from(tick) / f64::from(ticks)).min(1.0)))
         .collect();
     let motions = play(&targets);
-    for (at, motion) in motions.iter().enumerate() {
-        let part = at as f64 / f64::from(ticks * 8);
+    for (at, motion) in (0_u32..).zip(&motions) {
+        let part = f64::from(at) / f64::from(ticks * 8);
         let wanted = distance * smooth(part.min(1.0));
         assert!((motion.position - wanted).abs() < 2e-5, "{at}: {motion:?}");
     }
