@@ -290,7 +290,7 @@ fn each_endpoint_refuses_what_it_does_not_know() {
             .iter()
             .filter(|operation| operation.method == "POST")
             .count(),
-        6
+        8
     );
     let before = until("the cell rests", || {
         let cell = cell.show();

@@ -168,3 +168,34 @@ fn slips_of_the_keyboard_end_with_64() {
     assert_eq!(vlad(["--help"]).code, 0);
     assert_eq!(vlad(["--version"]).code, 0);
 }
+
+#[test]
+fn a_good_configuration_is_printed_with_the_layer_of_each_key() {
+    let dir = TempDir::new();
+    let file = dir.path().join("mine.toml").display().to_string();
+    std::fs::write(&file, "[expert]\nsteps = 7\n[guard]\noverrun_max = 100\n").unwrap();
+    let good = vlad(["config", "check", &file, "--set", "expert.strategy=naive"]);
+    assert_eq!((good.code, good.err.as_str()), (0, ""));
+    for line in [
+        "daemon.policy = \"scripted\"  # config/default.toml".to_owned(),
+        "brain.device = \"cpu\"  # config/default.toml".to_owned(),
+        "expert.device = \"cpu\"  # config/default.toml".to_owned(),
+        "robot.servo_hz = 240.0  # config/robots/demo-dual-arm.toml".to_owned(),
+        "perception.stale_ms = 500  # config/cells/demo.toml".to_owned(),
+        format!("expert.steps = 7  # {file}"),
+        format!("guard.overrun_max = 100  # {file}"),
+        "expert.strategy = \"naive\"  # --set expert.strategy=naive".to_owned(),
+    ] {
+        assert!(
+            good.out.lines().any(|other| other == line),
+            "{line} in\n{}",
+            good.out
+        );
+    }
+    let machine = vlad(["config", "check", "--json"]);
+    let document: serde_json::Value = serde_json::from_str(&machine.out).unwrap();
+    assert_eq!(
+        document["demo"]["cell.name"]["set_by"],
+        "config/cells/demo.toml"
+    );
+}

@@ -28,24 +28,53 @@ pub mod choose;
 pub mod delay;
 pub mod impossible;
 
-/// How the strategy is chosen.
+/// How the strategy is chosen; in files by its [name](Self::name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "String", into = "&'static str")]
 pub enum Wanted {
     /// By ability and delay.
     Auto,
     /// This one, as long as it is possible.
-    #[serde(untagged)]
     Fixed(Strategy),
 }
 
+/// A word that names no strategy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no strategy: must be auto, sync, naive, ensemble, blend, guided or clean-prefix")]
+pub struct NoStrategy(String);
+
 impl Wanted {
+    const ALL: [Self; 7] = [
+        Self::Auto,
+        Self::Fixed(Strategy::Sync),
+        Self::Fixed(Strategy::Naive),
+        Self::Fixed(Strategy::Ensemble),
+        Self::Fixed(Strategy::Blend),
+        Self::Fixed(Strategy::Guided),
+        Self::Fixed(Strategy::CleanPrefix),
+    ];
+
     /// The name in configuration, logs and REST.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Fixed(strategy) => strategy.name(),
         }
+    }
+}
+
+impl TryFrom<String> for Wanted {
+    type Error = NoStrategy;
+
+    fn try_from(name: String) -> Result<Self, NoStrategy> {
+        let known = Self::ALL.into_iter().find(|wanted| wanted.name() == name);
+        known.ok_or(NoStrategy(name))
+    }
+}
+
+impl From<Wanted> for &'static str {
+    fn from(wanted: Wanted) -> Self {
+        wanted.name()
     }
 }
 
@@ -151,8 +180,18 @@ impl Gate {
         ability: Ability,
         meter: DelayMeter,
     ) -> Result<Self, Impossible> {
-        let choice = check_at_load(&config, ability, &meter)?;
+        let known = check_at_load(&config, ability, &meter)?;
         let held = Delays::of(&meter, config.dt_ns, 0);
+        // Of a delay that nobody has measured nothing follows: the first decision stands still.
+        let careful = GateConfig {
+            wanted: Wanted::Fixed(Strategy::Sync),
+            ..config
+        };
+        let choice = if meter.count() == 0 && config.wanted == Wanted::Auto {
+            choose(&careful, ability, held)
+        } else {
+            known
+        };
         Ok(Self {
             config,
             ability,
@@ -183,12 +222,16 @@ impl Gate {
     /// Takes the delay of one decision, from the observation's capture to the guard's buffer, and
     /// what became of its chunk; says why, if the choice changed.
     pub fn note(&mut self, delay_ns: u64, fate: Fate, now_ns: u64) -> Option<Because> {
+        let first = self.meter.count() == 0;
         self.meter.push(delay_ns);
         self.discards = match fate {
             Fate::Discarded => self.discards + 1,
             Fate::Accepted | Fate::Overrun => 0,
         };
-        let because = self.follow(now_ns);
+        let mut because = self.follow(now_ns);
+        if first && because.is_none() && self.renew() {
+            because = Some(Because::Faster);
+        }
         if DISCARDS_MAX <= self.discards {
             self.discards = 0;
             self.degraded_until_ns = Some(now_ns.saturating_add(DEGRADED_NS));
