@@ -90,7 +90,7 @@ const FIGURES: [Figure; 11] = [
     ),
 ];
 
-/// The last finished episode of a cell, and its [`FIGURES`].
+/// The last finished episode of a cell, and its `FIGURES`.
 #[derive(Debug, Clone)]
 pub struct LastMotion {
     episode: EpisodeId,
