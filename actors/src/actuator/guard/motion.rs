@@ -189,7 +189,10 @@ impl Guard {
     /// admits that, else down the stored stop.
     pub(super) fn move_one_step(&mut self, now_ns: u64) -> u32 {
         let parks = self.state.reason == Reason::Parking;
-        let follows = self.state.mode == Mode::Running && (parks || self.playing.is_some());
+        // At the end of the way home the stored stop takes what rounding has left of the speed.
+        let home = parks && self.interpolator.duration_s() <= self.parked_s();
+        let follows = self.state.mode == Mode::Running
+            && ((parks && !home) || (!parks && self.playing.is_some()));
         let flags = if follows {
             let t_s = if parks {
                 self.parked_s()
@@ -209,8 +212,8 @@ impl Guard {
         if follows {
             self.note_refused(flags, now_ns);
         }
-        if parks && self.state.reason == Reason::Parking {
-            self.note_parked(now_ns);
+        if home && self.state.reason == Reason::Parking && self.envelope.still() {
+            self.apply(Event::ParkDone, now_ns);
         }
         flags
     }
@@ -225,12 +228,6 @@ impl Guard {
         self.refused_in_row += 1;
         if 2 * self.shape.servo_per_tick <= self.refused_in_row {
             self.apply(Event::OutsideEnvelope, now_ns);
-        }
-    }
-
-    fn note_parked(&mut self, now_ns: u64) {
-        if self.interpolator.duration_s() <= self.parked_s() && self.envelope.still() {
-            self.apply(Event::ParkDone, now_ns);
         }
     }
 

@@ -3,7 +3,8 @@
 use vlad_safety::mode::Mode;
 use vlad_safety::reason::Reason;
 use vlad_wire::clock::MS;
-use vlad_wire::msg::command::{Estop, Lease, Rearm, Reset, Resume};
+use vlad_wire::msg::command::{Estop, Lease, Park, Rearm, Reset, Resume, Speed};
+use vlad_wire::msg::execute::Source;
 use vlad_wire::msg::think::Strategy;
 
 use super::{Bench, SERVO_NS, TTL_MS, by, task};
@@ -299,4 +300,56 @@ fn notices_are_bounded_and_say_what_happened() {
     bench.send(Strategy::Naive);
     bench.step();
     assert!(bench.sample.changed);
+}
+
+fn park(bench: &mut Bench) -> super::Reply {
+    bench.epoch += 1;
+    let ask = Park {
+        epoch: bench.epoch,
+        by: by(),
+    };
+    bench.guard.park(&ask, bench.now_ns)
+}
+
+#[test]
+fn a_free_robot_parks_slowly_and_takes_a_task_again() {
+    let mut bench = Bench::new();
+    assert!(!park(&mut bench).done, "a disarmed cell");
+    assert!(bench.rearm().done);
+    bench.ticks(2);
+    assert!(park(&mut bench).done);
+    assert_eq!(bench.state(), (Mode::Running, Reason::Parking));
+    let fastest = super::shape().limits[1].speed_max;
+    let mut executed = Vec::new();
+    for _ in 0..30 {
+        executed.extend(bench.ticks(10));
+        assert!(bench.speed(1) <= fastest / 4.0 + 1e-9);
+    }
+    assert_eq!(bench.state(), (Mode::Hold, Reason::Parked));
+    assert!(executed.iter().any(|tick| tick.source == Source::Park));
+    let at = bench.guard.command_now().to_vec();
+    assert!(at[0].abs() < 1e-6 && at[1].abs() < 1e-6, "{at:?}");
+    // A gripper keeps what it holds.
+    assert!((at[2] - 0.04).abs() < 1e-6, "{at:?}");
+    assert!(bench.grant().done);
+    assert!(bench.send(Strategy::Naive).is_some());
+    assert!(!park(&mut bench).done, "a task holds the cell");
+}
+
+#[test]
+fn half_the_speed_makes_ticks_twice_as_long() {
+    let mut bench = Bench::running(Strategy::Naive);
+    let ask = Speed {
+        rate: 0.5,
+        by: by(),
+    };
+    assert!(bench.guard.speed(&ask).done);
+    bench.ticks(1);
+    let from = bench.guard.tick;
+    bench.ticks(8);
+    assert_eq!(bench.guard.tick - from, 4);
+    assert!((bench.sample.rate - 0.5).abs() < 1e-9);
+    for rate in [0.0, -1.0, 1.1, f64::NAN] {
+        assert!(!bench.guard.speed(&Speed { rate, by: by() }).done);
+    }
 }
