@@ -37,7 +37,8 @@ use vlad_wire::text::Note;
 use crate::herald::{Herald, Saying};
 use crate::pulse::{Condition, Pulse};
 use crate::role::{Core, CoreError};
-use guard::{Notice, Reply};
+use guard::commands::Reply;
+use guard::notice::Notice;
 use servo::{Ask, Inbound, Outbound, Sample, ServoLink, ServoThread};
 
 pub mod guard;

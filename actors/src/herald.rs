@@ -9,7 +9,7 @@ use vlad_wire::msg::health::{Event, Severity};
 use vlad_wire::stream::Events;
 use vlad_wire::text::{Name, Note};
 
-use crate::actuator::guard::Notice;
+use crate::actuator::guard::notice::Notice;
 
 /// One role's voice in one cell.
 pub struct Herald {

@@ -41,9 +41,6 @@ const JOINTS_KEPT: usize = 120;
 /// Period of the oracle: the stream's 10 Hz.
 const VERDICT_PERIOD_NS: u64 = 100 * MS;
 
-/// Kind of the event that says that the scene changed; the expert listens for it.
-pub const SCENE_CHANGED: &str = "scene_changed";
-
 /// Perception's settings: the table `perception`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -34,15 +34,13 @@ use vlad_wire::msg::health::Alive;
 use super::settings::{GuardConfig, Shape};
 use super::watch::Watch;
 use motion::Pace;
-pub use notice::{Notice, Words};
+use notice::{Notice, Words};
 
 mod chunks;
-mod commands;
+pub mod commands;
 mod motion;
 pub mod notice;
 mod report;
-
-pub use commands::Reply;
 
 /// Slowest joint that still counts as moving, radians per second; encoders and contact jitter.
 const STILL_RAD_S: f64 = 0.02;

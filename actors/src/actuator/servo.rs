@@ -29,7 +29,9 @@ use vlad_wire::msg::execute::{Accepted, Executed, GuardState};
 use vlad_wire::msg::health::Alive;
 use vlad_wire::msg::think::Chunk;
 
-use super::guard::{Beat, Failure, Guard, Notice, Reply};
+use super::guard::commands::Reply;
+use super::guard::notice::Notice;
+use super::guard::{Beat, Failure, Guard};
 use super::settings::{GuardConfig, Shape};
 
 /// What may wait for the next servo tick.

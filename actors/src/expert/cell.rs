@@ -32,7 +32,6 @@ use super::assembly::Assembly;
 use super::{About, Common, Done, ExpertCell, Job, Meeting};
 use crate::actuator::guard::{CHUNK_LATE, CHUNK_REFUSED};
 use crate::herald::{Herald, Saying};
-use crate::perception::SCENE_CHANGED;
 use crate::pulse::Pulse;
 
 /// How long a chunk may take from the expert to the guard's buffer and back: after it the chunk
@@ -87,7 +86,7 @@ pub(super) struct CellExpert {
     /// When an event on a kind of fault may be sent again.
     say_again_ns: BTreeMap<ContextFault, u64>,
     played_at_last: Option<u64>,
-    /// Whether something changed since the last decision was asked for.
+    /// Whether chunks have disagreed since the last decision was asked for.
     changed: bool,
     gate: Gate,
     history: History,
@@ -210,7 +209,6 @@ impl CellExpert {
     /// Follows what became of the chunk that was sent: accepted by the buffer, refused by an event.
     fn settle(&mut self, now_ns: u64) {
         while let Some(event) = self.events.try_next() {
-            self.changed |= event.kind.as_str() == SCENE_CHANGED;
             let kind = event.kind.as_str();
             let Phase::Settling { sent, .. } = self.phase else {
                 continue;

@@ -15,7 +15,7 @@
 //! |---|---|
 //! | cadence | so many ticks (`T_e`) were played since the last one |
 //! | continuous | one tick was: as soon as a chunk has arrived |
-//! | on-change | the scene changed, or chunks disagree; else as cadence |
+//! | on-change | chunks disagree; else as cadence |
 //!
 //! and in each of them as soon as no more is accepted than will be played until the chunk is there.
 
@@ -83,7 +83,7 @@ pub struct GuardView<'a> {
     pub joints: &'a JointState,
     /// Ticks that had been played when the last decision was asked for.
     pub played_at_last: Option<u64>,
-    /// Whether the scene changed, or chunks disagree, since the last decision was asked for.
+    /// Whether chunks have disagreed since the last decision was asked for.
     pub changed: bool,
 }
 

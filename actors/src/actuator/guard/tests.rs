@@ -16,7 +16,8 @@ use vlad_wire::msg::think::{Chunk, ChunkHead, Digest, Start, Strategy};
 use vlad_wire::robot_type::SlotMap;
 use vlad_wire::text::{Name, Note};
 
-use super::{Beat, Failure, Guard, Reply};
+use super::commands::Reply;
+use super::{Beat, Failure, Guard};
 use crate::actuator::servo::Sample;
 use crate::actuator::settings::{GuardConfig, Shape};
 

@@ -115,7 +115,7 @@ pub struct Executed {
     pub mode: Mode,
 }
 
-/// All servo ticks of one policy tick: one message instead of eight.
+/// Servo ticks, those of one policy tick or of a part of it: one message instead of eight.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExecutedTicks {
     /// Servo ticks, oldest first.

@@ -5,8 +5,10 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use vlad_safety::kinematics::Vec3;
-use vlad_wire::msg::think::{ContextPart, DType, PartData, PartHead};
-use vlad_wire::text::{Name, TextError};
+use vlad_wire::msg::think::ContextPart;
+use vlad_wire::text::TextError;
+
+use crate::policy::handover;
 
 /// Numbers of a move.
 const WIDTH: usize = 8;
@@ -58,34 +60,15 @@ pub(super) fn pack(request_id: u64, moves: &[Move]) -> Result<ContextPart, TextE
             data.put_f32_le(value as f32);
         }
     }
-    Ok(ContextPart {
-        head: PartHead {
-            request_id,
-            index: 0,
-            name: Name::new("plan")?,
-            dtype: DType::F32,
-            shape: vec![moves.len() as u32, WIDTH as u32],
-            thinking: 0,
-            ready_at_ns: 0,
-        },
-        data: PartData::Bytes(data.freeze()),
-    })
+    let shape = vec![moves.len() as u32, WIDTH as u32];
+    handover::part(request_id, shape, data.freeze())
 }
 
 /// Reads a plan of an arm count, or says what does not fit.
 pub(super) fn unpack(part: &ContextPart, n_arms: usize) -> Result<Vec<Move>, String> {
-    let head = &part.head;
-    let odd = || format!("part {} is no plan of the policy scripted", head.index);
-    let PartData::Bytes(data) = &part.data else {
-        return Err(odd());
-    };
-    let fits = head.name.as_str() == "plan"
-        && head.dtype == DType::F32
-        && head.n_bytes() == Some(data.len())
-        && matches!(head.shape.as_slice(), [n, width] if *n as usize <= MOVES_MAX && *width as usize == WIDTH);
-    if !fits {
-        return Err(odd());
-    }
+    let fits = |shape: &[u32]| matches!(shape, [n, width] if *n as usize <= MOVES_MAX && *width as usize == WIDTH);
+    let data = handover::data(part, fits)
+        .ok_or_else(|| format!("part {} is no plan of the policy scripted", part.head.index))?;
     let rows = data.chunks_exact(WIDTH * 4);
     rows.map(|row| read(row, n_arms)).collect()
 }

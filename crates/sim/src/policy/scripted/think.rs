@@ -6,11 +6,11 @@ use std::sync::Arc;
 use vlad_cell::description::RobotDescription;
 use vlad_motion::policy::{ContextSink, PolicyError, Think, ThinkJob};
 use vlad_safety::kinematics::Vec3;
-use vlad_wire::msg::think::ContextHead;
 
 use super::inverse::{Reach, downward};
 use super::plan::{Kind, Move, pack};
 use super::sight::Sight;
+use crate::policy::handover;
 
 /// Height of the tool above the table on the way: fingertips clear blocks and tray walls by 7 cm.
 const TRAVEL_M: f64 = 0.13;
@@ -86,29 +86,7 @@ impl ScriptedThink {
         let moves = self.decide(job).map_err(PolicyError::Decide)?;
         let part =
             pack(job.request.id, &moves).map_err(|error| PolicyError::Decide(error.to_string()))?;
-        let head = &job.observation.head;
-        let views = head.views.iter();
-        sink.head(
-            idx,
-            ContextHead {
-                request: job.request,
-                obs_seq: head.seq,
-                obs_tick: head.tick,
-                captured_at_ns: head.captured_at_ns,
-                view_captured_ns: views
-                    .map(|view| (view.view.clone(), view.captured_at_ns))
-                    .collect(),
-                state: head.state.clone(),
-                p_end: 0,
-                mask: Vec::new(),
-                n_tokens: 0,
-                n_parts: 1,
-                model_hash: super::model_hash(),
-                thinking: 0,
-                thought_from_ns: 0,
-                prepared_at_ns: 0,
-            },
-        );
+        sink.head(idx, handover::head(job, super::model_hash()));
         sink.part(idx, part);
         Ok(())
     }

@@ -4,10 +4,11 @@
 //! actions, normalised.
 
 use bytes::{Buf, BufMut, BytesMut};
-use vlad_wire::msg::think::{ContextPart, DType, PartData, PartHead};
-use vlad_wire::text::{Name, TextError};
+use vlad_wire::msg::think::ContextPart;
+use vlad_wire::text::TextError;
 
 use super::{HORIZON, Row, WIDTH};
+use crate::policy::handover;
 use crate::twogate::{FIRST_GATE_M, GOAL_X_M, SECOND_GATE_M, TICK_S};
 
 /// Speed along x, metres per second.
@@ -98,34 +99,14 @@ pub(super) fn pack(request_id: u64, mixture: &Mixture) -> Result<ContextPart, Te
             data.put_f32_le(*value as f32);
         }
     }
-    Ok(ContextPart {
-        head: PartHead {
-            request_id,
-            index: 0,
-            name: Name::new("plan")?,
-            dtype: DType::F32,
-            shape: vec![2, MODE_LEN as u32],
-            thinking: 0,
-            ready_at_ns: 0,
-        },
-        data: PartData::Bytes(data.freeze()),
-    })
+    let shape = vec![2, MODE_LEN as u32];
+    handover::part(request_id, shape, data.freeze())
 }
 
 /// Reads a mixture, or says what does not fit.
 pub(super) fn unpack(part: &ContextPart) -> Result<Mixture, String> {
-    let head = &part.head;
-    let odd = || format!("part {} is no plan of the policy twogate", head.index);
-    let PartData::Bytes(data) = &part.data else {
-        return Err(odd());
-    };
-    let fits = head.name.as_str() == "plan"
-        && head.dtype == DType::F32
-        && head.shape == [2, MODE_LEN as u32]
-        && head.n_bytes() == Some(data.len());
-    if !fits {
-        return Err(odd());
-    }
+    let data = handover::data(part, |shape| shape == [2, MODE_LEN as u32])
+        .ok_or_else(|| format!("part {} is no plan of the policy twogate", part.head.index))?;
     let mut data = data.clone();
     let mut next = || f64::from(data.get_f32_le());
     let mut mixture = Mixture {

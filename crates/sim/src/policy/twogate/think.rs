@@ -2,10 +2,10 @@
 
 use vlad_motion::policy::{ContextSink, PolicyError, Think, ThinkJob};
 use vlad_wire::msg::sense::ObservationHead;
-use vlad_wire::msg::think::ContextHead;
 
 use super::plan::{Mixture, mixture, pack};
 use super::{Row, WIDTH};
+use crate::policy::handover;
 use crate::twogate::GOAL;
 
 pub(super) struct TwoGateThink;
@@ -26,27 +26,7 @@ fn context(job: &ThinkJob, idx: usize, sink: &mut dyn ContextSink) -> Result<(),
     let mixture = decide(head).map_err(|problem| PolicyError::Decide(problem.to_owned()))?;
     let part = pack(job.request.id, &mixture);
     let part = part.map_err(|error| PolicyError::Decide(error.to_string()))?;
-    let views = head.views.iter();
-    let views = views.map(|view| (view.view.clone(), view.captured_at_ns));
-    sink.head(
-        idx,
-        ContextHead {
-            request: job.request,
-            obs_seq: head.seq,
-            obs_tick: head.tick,
-            captured_at_ns: head.captured_at_ns,
-            view_captured_ns: views.collect(),
-            state: head.state.clone(),
-            p_end: 0,
-            mask: Vec::new(),
-            n_tokens: 0,
-            n_parts: 1,
-            model_hash: super::model_hash(),
-            thinking: 0,
-            thought_from_ns: 0,
-            prepared_at_ns: 0,
-        },
-    );
+    sink.head(idx, handover::head(job, super::model_hash()));
     sink.part(idx, part);
     Ok(())
 }
