@@ -15,5 +15,6 @@ pub mod motion_report;
 pub mod bench;
 pub mod check;
 pub mod cli;
+pub mod rehearsal;
 
 pub mod telemetry;

@@ -11,8 +11,6 @@
     reason = "a test stops at the first thing that is not as it should be, and says what it counted"
 )]
 
-#[path = "stepped/cell.rs"]
-mod cell;
 #[path = "stepped/gateway.rs"]
 mod gateway;
 #[path = "stepped/network.rs"]

@@ -66,6 +66,7 @@ pub enum Placement {
 }
 
 /// Everything that a brain is made from.
+#[derive(Clone)]
 pub struct BrainParts {
     /// The cells that it thinks for.
     pub cells: Vec<CellId>,

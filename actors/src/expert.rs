@@ -150,6 +150,7 @@ pub fn camera_ns(robot: &RobotDescription) -> u64 {
 }
 
 /// Everything that an action expert is made from.
+#[derive(Clone)]
 pub struct ExpertParts {
     /// The cells that it acts for.
     pub cells: Vec<ExpertCell>,

@@ -3,6 +3,16 @@
 //! The same cores as in real time, stepped once a servo period in the order of the data flow.
 //! Messages arrive after the latency budgets of their streams, so that the order of events is that
 //! of a healthy daemon. Same parts, same seed: bit-identical runs, as fast as the machine can.
+//!
+//! What a healthy daemon does not do can be made to happen between two periods:
+//!
+//! | injected | as | what the others see |
+//! |---|---|---|
+//! | [`Stepped::kill`] | `kill -9` of a role's process | its liveliness token ends, then silence |
+//! | [`Stepped::freeze`] | `SIGSTOP` | silence, with the token alive |
+//! | [`Stepped::revive`], [`Stepped::restart_guard`] | a start by its supervisor | another session |
+//! | [`Stepped::stall`] | a servo tick that begins late | lateness |
+//! | [`Stepped::suspend`] | the machine was asleep | a gap between two clocks |
 
 use std::sync::Arc;
 
@@ -15,7 +25,7 @@ use vlad_cell::oracle::Oracle;
 use vlad_cell::robot::Robot;
 use vlad_motion::policy::Policy;
 use vlad_wire::clock::{Clock, MS, ManualClock, SharedClock};
-use vlad_wire::id::CellId;
+use vlad_wire::id::{CellId, Role};
 use vlad_wire::stream::Row;
 
 use crate::actuator::guard::Beat;
@@ -70,14 +80,41 @@ impl Default for Conditions {
     }
 }
 
+/// Cameras are not made anew, so perception has one session; the others' are counted from there.
+const PERCEPTIONS_SESSION: u64 = 1;
+
+/// One core, and whether it may step.
+struct Seat {
+    role: Role,
+    core: Box<dyn Core>,
+    frozen: bool,
+}
+
+/// What a guard is made from, but for its robot.
+struct GuardParts {
+    cell: CellId,
+    description: RobotDescription,
+    config: GuardConfig,
+}
+
 /// One cell in virtual time.
 pub struct Stepped {
     clock: Arc<ManualClock>,
     bus: Bus,
     advance: Box<dyn FnMut(u64)>,
-    servo: ServoLoop,
-    cores: Vec<Box<dyn Core>>,
+    guard: GuardParts,
+    brain: BrainParts,
+    expert: ExpertParts,
+    /// `None` while the guard's process is dead.
+    servo: Option<ServoLoop>,
+    seats: Vec<Seat>,
     period_ns: u64,
+    scheduled_ns: u64,
+    /// By how much the next servo tick begins late.
+    late_ns: u64,
+    suspended_ns: u64,
+    /// Of the next role that is made.
+    session: u64,
 }
 
 impl Stepped {
@@ -96,66 +133,57 @@ impl Stepped {
     pub fn under(parts: SteppedParts, conditions: Conditions) -> Result<Self, CoreError> {
         let clock = Arc::new(ManualClock::default());
         clock.advance_to(conditions.start_ns);
-        let shared: SharedClock = clock.clone();
-        let bus = Bus::travelling(shared.clone(), conditions.travel);
-        let shape = Shape::new(&parts.description);
-        let age_limit_ns = parts.guard.action_age_ns();
-        let period_ns = shape.servo_ns;
-        let dt_ns = period_ns * u64::from(shape.servo_per_tick);
-        let waker = Waker::new();
-        let (servo, link) = ServoLoop::new(parts.cell.clone(), parts.guard, shape, parts.robot)
-            .map_err(|error| CoreError::Failed(error.to_string()))?;
-        let actuator = ActuatorParts {
-            cell: parts.cell.clone(),
-            robot: parts.description.clone(),
-            link,
-            thread: None,
-            session: 1,
-        };
+        let bus = Bus::travelling(clock.clone(), conditions.travel);
+        let period_ns = Shape::new(&parts.description).servo_ns;
         let perception = PerceptionParts {
             cell: parts.cell.clone(),
             cameras: parts.cameras,
             oracle: parts.oracle,
             robot: parts.description.clone(),
             config: parts.perception,
-            session: 2,
+            session: PERCEPTIONS_SESSION,
         };
+        // Sessions of these two are given at each start.
         let brain = BrainParts {
             cells: vec![parts.cell.clone()],
             policy: parts.policy.clone(),
             placement: Placement::Inline,
             stream_layers: true,
-            session: 3,
+            session: 0,
         };
-        let robot_type = parts.description.toml().robot_type.clone();
         let expert = ExpertParts {
-            cells: vec![ExpertCell {
-                id: parts.cell,
-                robot_type,
-                dt_ns,
-                age_limit_ns,
-                camera_ns: camera_ns(&parts.description),
-            }],
+            cells: vec![expert_cell(&parts.cell, &parts.description, &parts.guard)],
             policy: parts.policy,
             placement: Placement::Inline,
             config: parts.expert,
             refusals: Arc::default(),
-            session: 4,
+            session: 0,
         };
-        let cores: Vec<Box<dyn Core>> = vec![
-            Box::new(Actuator::new(&bus, &shared, &waker, actuator)?),
-            Box::new(Perception::new(&bus, perception)?),
-            Box::new(Brain::new(&bus, &shared, &waker, brain)?),
-            Box::new(Expert::new(&bus, &shared, &waker, expert)?),
-        ];
-        Ok(Self {
+        let mut stepped = Self {
+            scheduled_ns: clock.now_ns(),
             clock,
             bus,
             advance: parts.advance,
-            servo,
-            cores,
+            guard: GuardParts {
+                cell: parts.cell,
+                description: parts.description,
+                config: parts.guard,
+            },
+            brain,
+            expert,
+            servo: None,
+            seats: Vec::new(),
             period_ns,
-        })
+            late_ns: 0,
+            suspended_ns: 0,
+            session: PERCEPTIONS_SESSION + 1,
+        };
+        stepped.restart_guard(parts.robot)?;
+        let perception = Perception::new(&stepped.bus, perception)?;
+        stepped.add(Role::Perception, Box::new(perception));
+        stepped.revive(Role::Brain)?;
+        stepped.revive(Role::ActionExpert)?;
+        Ok(stepped)
     }
 
     /// The bus, to speak and listen beside the cores.
@@ -169,23 +197,141 @@ impl Stepped {
     }
 
     /// Adds a core, such as a gateway or a recorder, stepped after the others.
-    pub fn add(&mut self, core: Box<dyn Core>) {
-        self.cores.push(core);
+    pub fn add(&mut self, role: Role, core: Box<dyn Core>) {
+        self.seats.push(Seat {
+            role,
+            core,
+            frozen: false,
+        });
     }
 
-    /// Goes on by one servo period.
+    /// Ends a role without a word, as `kill -9` of its process: what it holds of the bus is dropped.
+    /// With the actuator the robot is dropped too.
+    pub fn kill(&mut self, role: Role) {
+        self.seats.retain(|seat| seat.role != role);
+        if role == Role::Actuator {
+            self.servo = None;
+        }
+    }
+
+    /// Keeps a role from stepping, or lets it go on; of the actuator the bus side alone.
+    pub fn freeze(&mut self, role: Role, frozen: bool) {
+        for seat in self.seats.iter_mut().filter(|seat| seat.role == role) {
+            seat.frozen = frozen;
+        }
+    }
+
+    /// Starts a brain or an action expert, after the cores that there are. Other roles own devices,
+    /// and are not made here.
+    ///
+    /// # Errors
+    /// [`CoreError`] if it cannot be made.
+    pub fn revive(&mut self, role: Role) -> Result<(), CoreError> {
+        let (clock, waker): (SharedClock, _) = (self.clock.clone(), Waker::new());
+        let session = self.next_session();
+        let core: Box<dyn Core> = match role {
+            Role::Brain => {
+                let parts = BrainParts {
+                    session,
+                    ..self.brain.clone()
+                };
+                Box::new(Brain::new(&self.bus, &clock, &waker, parts)?)
+            }
+            Role::ActionExpert => {
+                let parts = ExpertParts {
+                    session,
+                    ..self.expert.clone()
+                };
+                Box::new(Expert::new(&self.bus, &clock, &waker, parts)?)
+            }
+            Role::Actuator | Role::Perception | Role::Recorder | Role::Gateway => {
+                return Err(CoreError::Failed(format!("{role} is not made anew here")));
+            }
+        };
+        self.add(role, core);
+        Ok(())
+    }
+
+    /// Starts a guard, disarmed as every one, before the cores that there are.
+    ///
+    /// # Errors
+    /// [`CoreError`] if the robot cannot be read, or the bus refuses.
+    pub fn restart_guard(&mut self, robot: Box<dyn Robot>) -> Result<(), CoreError> {
+        let session = self.next_session();
+        let GuardParts {
+            cell,
+            description,
+            config,
+        } = &self.guard;
+        let shape = Shape::new(description);
+        let (servo, link) = ServoLoop::new(cell.clone(), config.clone(), shape, robot)
+            .map_err(|error| CoreError::Failed(error.to_string()))?;
+        let parts = ActuatorParts {
+            cell: cell.clone(),
+            robot: description.clone(),
+            link,
+            thread: None,
+            session,
+        };
+        let clock: SharedClock = self.clock.clone();
+        let core = Actuator::new(&self.bus, &clock, &Waker::new(), parts)?;
+        self.servo = Some(servo);
+        let seat = Seat {
+            role: Role::Actuator,
+            core: Box::new(core),
+            frozen: false,
+        };
+        self.seats.insert(0, seat);
+        Ok(())
+    }
+
+    /// Lets the next servo tick begin late by so many nanoseconds.
+    pub fn stall(&mut self, by_ns: u64) {
+        self.late_ns = by_ns;
+    }
+
+    /// The machine was asleep for so many nanoseconds, in which the clock stood still.
+    pub fn suspend(&mut self, for_ns: u64) {
+        self.suspended_ns += for_ns;
+    }
+
+    /// Goes on by one servo period; after a stall by as many as were missed too.
     ///
     /// # Errors
     /// The first core's that cannot go on.
     pub fn step(&mut self) -> Result<(), CoreError> {
-        let now_ns = self.clock.now_ns() + self.period_ns;
+        self.scheduled_ns += self.period_ns;
+        let now_ns = self.scheduled_ns + std::mem::take(&mut self.late_ns);
         self.clock.advance_to(now_ns);
         (self.advance)(now_ns);
-        self.servo.beat(Beat {
-            scheduled_ns: now_ns,
-            now_ns,
-            suspended_ns: 0,
-        });
-        self.cores.iter_mut().try_for_each(|core| core.step(now_ns))
+        if let Some(servo) = &mut self.servo {
+            servo.beat(Beat {
+                scheduled_ns: self.scheduled_ns,
+                now_ns,
+                suspended_ns: self.suspended_ns,
+            });
+        }
+        // As the servo thread: what was missed is missed.
+        let missed = (now_ns - self.scheduled_ns) / self.period_ns;
+        self.scheduled_ns += missed * self.period_ns;
+        let mut awake = self.seats.iter_mut().filter(|seat| !seat.frozen);
+        awake.try_for_each(|seat| seat.core.step(now_ns))
+    }
+
+    fn next_session(&mut self) -> u64 {
+        let session = self.session;
+        self.session += 1;
+        session
+    }
+}
+
+fn expert_cell(id: &CellId, robot: &RobotDescription, guard: &GuardConfig) -> ExpertCell {
+    let shape = Shape::new(robot);
+    ExpertCell {
+        id: id.clone(),
+        robot_type: robot.toml().robot_type.clone(),
+        dt_ns: shape.servo_ns * u64::from(shape.servo_per_tick),
+        age_limit_ns: guard.action_age_ns(),
+        camera_ns: camera_ns(robot),
     }
 }

@@ -15,10 +15,11 @@ use vlad_store::record::RecordKind;
 use vlad_store::tasks::TaskStore;
 use vlad_task::state::TaskState;
 use vlad_task::submit::Submission;
+use vlad_wire::id::Role;
 use vlad_wire::msg::think::Digest;
 use vlad_wire::text::{Instruction, Name, Note};
 
-use crate::cell::{Options, Run};
+use vlad::rehearsal::{Options, Run};
 
 struct Folder(PathBuf);
 
@@ -80,22 +81,22 @@ fn add_keepers(run: &mut Run, store: TaskStore, episodes: EpisodeStore) {
         armed_once: Arc::new(AtomicBool::new(false)),
         session: 5,
     };
-    run.stepped
-        .add(Box::new(Gateway::new(&bus, &clock, &waker, parts).unwrap()));
+    let gateway = Gateway::new(&bus, &clock, &waker, parts).unwrap();
+    run.stepped.add(Role::Gateway, Box::new(gateway));
     let parts = RecorderParts {
         cell: run.config.cell.name.clone(),
         store: episodes,
         config_hash: Digest::default(),
         session: 6,
     };
-    run.stepped
-        .add(Box::new(Recorder::new(&bus, &clock, parts).unwrap()));
+    let recorder = Recorder::new(&bus, &clock, parts).unwrap();
+    run.stepped.add(Role::Recorder, Box::new(recorder));
 }
 
 #[test]
 fn a_submitted_task_is_done_and_its_episode_is_whole() {
     let folder = Folder::new("whole");
-    let mut run = Run::new(&Options::default());
+    let mut run = Run::new(Options::default()).unwrap();
     let mut store = TaskStore::open(&folder.0, run.stepped.clock()).unwrap();
     let task = store
         .submit(&submission(&run), None, &Note::cleaned("test"))

@@ -10,7 +10,8 @@ use vlad_motion::policy::Policy;
 use vlad_safety::mode::Mode;
 use vlad_wire::msg::execute::Executed;
 
-use crate::cell::{Dispatcher, MakePolicy, Options, Report, Run};
+use vlad::rehearsal::dispatcher::{Dispatcher, Report};
+use vlad::rehearsal::{Options, Run};
 
 /// Virtual seconds: several chunks of one second.
 const SECONDS: u64 = 8;
@@ -54,19 +55,16 @@ fn story(seed: u64) -> (Run, Report) {
     story_of(network, seed)
 }
 
-fn story_of(policy: MakePolicy, seed: u64) -> (Run, Report) {
+fn story_of(policy: fn(&RobotDescription) -> Arc<dyn Policy>, seed: u64) -> (Run, Report) {
     let options = Options {
-        policy,
+        policy: Box::new(move |robot| Ok(policy(robot))),
         ..Options::default()
     };
-    let mut run = Run::new(&options);
+    let mut run = Run::new(options).unwrap();
     let instruction = "put the red block in the left tray";
-    let report = Dispatcher::new(&run, instruction, seed).run(&mut run, SECONDS);
+    let dispatcher = Dispatcher::new(&run, instruction, seed).unwrap();
+    let report = dispatcher.run(&mut run, SECONDS).unwrap();
     (run, report)
-}
-
-fn servo_ticks(report: &Report) -> impl Iterator<Item = &Executed> {
-    report.executed.iter().flat_map(|executed| &executed.ticks)
 }
 
 /// Chunk after chunk is accepted, none is refused, and the arms keep moving near home.
@@ -96,7 +94,7 @@ fn the_network_keeps_the_arms_wandering_near_home() {
             .map(|(at, home)| (at - home).abs());
         ways.fold(0.0, f64::max)
     };
-    let farthest = servo_ticks(&report).map(far).fold(0.0, f64::max);
+    let farthest = report.ticks().map(far).fold(0.0, f64::max);
     assert!((0.005..NEAR_HOME_RAD).contains(&farthest), "{farthest}");
 }
 
