@@ -13,6 +13,7 @@
 //! | [`source`] | the child that publishes parts |
 //! | [`serve`] | what a child is told at its start |
 //! | [`sink`] | the child that reads parts and looks at each |
+//! | [`faults`] | every fault of the list, played in virtual time |
 //! | [`handover`] | bytes from one process to another against a copy in memory |
 //! | [`soak`] | shared memory under load, with stopped and killed processes |
 //! | [`streaming`] | what it saves that a context is published layer by layer |
@@ -21,6 +22,7 @@ use vlad_wire::id::CellId;
 use vlad_wire::text::Name;
 
 pub mod child;
+pub mod faults;
 pub mod handover;
 pub mod machine;
 pub mod payload;

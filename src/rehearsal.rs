@@ -7,7 +7,9 @@
 //! | module | holds |
 //! |---|---|
 //! | [`dispatcher`] | arms the guard, leases the cell to one task, and keeps what is said |
+//! | [`gateway`] | the real one, with a store |
 //! | [`liar`] | a camera that lies as it is told |
+//! | [`puppet`] | a policy that fails, or sends rows, as it is told |
 //! | [`weather`] | how messages fare |
 //! | [`witness`] | writes every command down, and makes the robot fail as it is told |
 
@@ -25,7 +27,9 @@ use vlad_sim::world::SimWorld;
 use crate::config::{CellConfig, Config, Sources};
 
 pub mod dispatcher;
+pub mod gateway;
 pub mod liar;
+pub mod puppet;
 pub mod weather;
 pub mod witness;
 

@@ -26,7 +26,7 @@ use vlad_wire::id::{CellId, EpisodeId, Role};
 use vlad_wire::msg::command::{Answer, Signature};
 use vlad_wire::msg::execute::{Executed, ExecutedTicks};
 use vlad_wire::msg::health::Severity;
-use vlad_wire::msg::sense::{JointState, PoseQuat};
+use vlad_wire::msg::sense::{Echo, JointState, PoseQuat};
 use vlad_wire::stream::{
     AcceptedTargets, Chunks, Command, EstopCommand, ExecutedActions, Guards, Heartbeats, Joints,
     LeaseCommand, ParkCommand, PauseCommand, RearmCommand, ResetCommand, ResumeCommand,
@@ -82,6 +82,9 @@ pub struct Actuator {
     guard: Publisher<Guards>,
     ticks: Vec<Executed>,
     next_state_ns: u64,
+    clock: SharedClock,
+    /// Perception's newest challenge.
+    echo: Echo,
 }
 
 /// Passes the guard's answer on to the one who asked.
@@ -118,6 +121,8 @@ impl Actuator {
         } = parts;
         let wake = || Some(waker.clone());
         Ok(Self {
+            clock: clock.clone(),
+            echo: Echo::default(),
             pulse: Pulse::new(bus, &cell, Role::Actuator, session)?,
             herald: Herald::new(bus, &cell, Role::Actuator, clock)?,
             chunks: bus.subscriber(&cell, "", wake())?,
@@ -207,6 +212,13 @@ impl Actuator {
             self.hand(Inbound::Chunk(Box::new(chunk)));
         }
         while let Some(alive) = self.heartbeats.try_next() {
+            if alive.role == Role::Perception {
+                self.echo = Echo {
+                    challenge: alive.challenge,
+                    // Read after it came: a bound must not lie before its cause.
+                    heard_at_ns: self.clock.now_ns(),
+                };
+            }
             if alive.role != Role::Actuator {
                 self.hand(Inbound::Heard(Box::new(alive)));
             }
@@ -318,6 +330,7 @@ impl Actuator {
             standstill: sample.still_since_ns.is_some(),
             still_since_ns: sample.still_since_ns.unwrap_or_default(),
             rate: sample.rate,
+            echo: self.echo,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! | in | cameras, `joints`, `task`; of a simulated cell the oracle |
 //! | out | `frame/{view}`, `obs`, `verdict`, `alive/perception` with its fitness |
 //! | period | a third of the fastest camera's |
+//! | clock | the guard's; of another host mapped to it (`offset`) |
 //! | fails safe | a camera that cannot be believed ([`fitness`]), or views without a common moment, make perception unfit: the guard holds |
 
 use std::collections::VecDeque;
@@ -18,7 +19,7 @@ use vlad_bus::subscriber::Subscriber;
 use vlad_cell::camera::Camera;
 use vlad_cell::description::{Arm, Mount, RobotDescription};
 use vlad_cell::oracle::Oracle;
-use vlad_wire::clock::MS;
+use vlad_wire::clock::{MS, SharedClock};
 use vlad_wire::id::{CellId, Role};
 use vlad_wire::msg::health::Fitness;
 use vlad_wire::msg::sense::{Frame, JointState, Observation, ObservationHead};
@@ -31,9 +32,11 @@ use crate::pulse::{Condition, Pulse};
 use crate::role::{Core, CoreError};
 
 use fitness::{Counts, Rules, Sight};
+use offset::Offset;
 use picture::Exposure;
 
 pub mod fitness;
+mod offset;
 pub mod picture;
 
 /// Joint samples kept to find the one nearest to a capture: half a second at 240 Hz.
@@ -152,6 +155,8 @@ pub struct Perception {
     pulse: Pulse,
     joints: Subscriber<Joints>,
     recent: VecDeque<JointState>,
+    clock: SharedClock,
+    offset: Offset,
     tasks: Subscriber<Tasks>,
     task: Option<ActiveTask>,
     observations: Publisher<Observations>,
@@ -168,7 +173,7 @@ impl Perception {
     ///
     /// # Errors
     /// [`BusError`] if the bus refuses.
-    pub fn new(bus: &Bus, parts: PerceptionParts) -> Result<Self, BusError> {
+    pub fn new(bus: &Bus, clock: &SharedClock, parts: PerceptionParts) -> Result<Self, BusError> {
         let PerceptionParts {
             cell,
             cameras,
@@ -200,6 +205,8 @@ impl Perception {
             pulse: Pulse::new(bus, &cell, Role::Perception, session)?,
             joints: bus.subscriber(&cell, "", None)?,
             recent: VecDeque::new(),
+            clock: clock.clone(),
+            offset: Offset::default(),
             tasks: bus.subscriber(&cell, "", None)?,
             task: None,
             observations: bus.publisher(&cell, "")?,
@@ -215,6 +222,10 @@ impl Perception {
 
     fn take_inputs(&mut self) {
         while let Some(joints) = self.joints.try_next() {
+            // Read after it came: a bound must not lie before its cause.
+            let arrived_ns = self.clock.now_ns();
+            self.offset
+                .heard(joints.sampled_at_ns, joints.echo, arrived_ns);
             if JOINTS_KEPT <= self.recent.len() {
                 self.recent.pop_front();
             }
@@ -228,7 +239,11 @@ impl Perception {
     fn look(&mut self) {
         for eye in &mut self.eyes {
             match eye.camera.newest() {
-                Ok(Some(frame)) => eye.take(frame, &self.recent),
+                Ok(Some(mut frame)) => {
+                    let captured_ns = &mut frame.head.captured_at_ns;
+                    *captured_ns = self.offset.to_guard(*captured_ns);
+                    eye.take(frame, &self.recent);
+                }
                 Ok(None) => {}
                 Err(error) => eye.sight.failed(error.to_string()),
             }
@@ -325,6 +340,7 @@ impl Perception {
             Some(format!("camera {} {fault}", eye.camera.info().view))
         };
         let fault = self.eyes.iter().find_map(of_eye);
+        let fault = fault.or_else(|| self.offset.fault());
         let fault = fault.or_else(|| self.join_fault(now_ns));
         match (&fault, self.was_fit) {
             (Some(fault), true) => warn!(cell = %self.cell, fault, counts = ?self.counts(),
@@ -359,19 +375,24 @@ impl Eye {
 }
 
 impl Core for Perception {
-    fn step(&mut self, now_ns: u64) -> Result<(), CoreError> {
+    fn step(&mut self, local_ns: u64) -> Result<(), CoreError> {
         self.take_inputs();
-        self.look();
-        self.observe(now_ns);
+        // All that follows is on the guard's clock, but for the heartbeat's own.
+        let now_ns = self.offset.to_guard(local_ns);
+        // A stamp that cannot be told on the guard's clock would be remembered as the newest.
+        if self.offset.fault().is_none() {
+            self.look();
+            self.observe(now_ns);
+        }
         self.judge(now_ns);
         let fitness = self.fitness(now_ns);
-        self.pulse.beat(
-            &Condition {
-                fitness,
-                ..Condition::fit()
-            },
-            now_ns,
-        );
+        let condition = Condition {
+            fitness,
+            ..Condition::fit()
+        };
+        if let Some(challenge) = self.pulse.beat(&condition, local_ns) {
+            self.offset.sent(challenge, local_ns);
+        }
         Ok(())
     }
 }

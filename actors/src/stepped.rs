@@ -12,9 +12,11 @@
 //! | [`Stepped::freeze`] | `SIGSTOP` | silence, with the token alive |
 //! | [`Stepped::revive`], [`Stepped::restart_guard`] | a start by its supervisor | another session |
 //! | [`Stepped::stall`] | a servo tick that begins late | lateness |
+//! | [`Stepped::skew_perception`] | cameras on a host with another clock | stamps of another clock |
+//! | [`Stepped::jump_wall`] | somebody sets the wall clock | other wall times |
 //! | [`Stepped::suspend`] | the machine was asleep | a gap between two clocks |
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use vlad_bus::bus::Bus;
 use vlad_bus::travel::Travel;
@@ -83,6 +85,42 @@ impl Default for Conditions {
 /// Cameras are not made anew, so perception has one session; the others' are counted from there.
 const PERCEPTIONS_SESSION: u64 = 1;
 
+/// The clock of perception's host: the guard's, moved by what was injected.
+#[derive(Debug)]
+struct HostClock {
+    guards: Arc<ManualClock>,
+    skew: Mutex<Skew>,
+}
+
+/// How a host's clock differs from the guard's.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Skew {
+    /// Ahead by so much at time 0, nanoseconds.
+    pub offset_ns: i64,
+    /// Too fast by so much, parts per million.
+    pub drift_ppm: i64,
+}
+
+impl Skew {
+    /// What a clock with this skew shows at a time of the guard's.
+    pub fn shown(self, guard_ns: u64) -> u64 {
+        let passed_ns = i64::try_from(guard_ns).unwrap_or(i64::MAX);
+        let drift_ns = passed_ns / 1_000_000 * self.drift_ppm;
+        guard_ns.saturating_add_signed(self.offset_ns.saturating_add(drift_ns))
+    }
+}
+
+impl Clock for HostClock {
+    fn now_ns(&self) -> u64 {
+        let skew = *self.skew.lock().unwrap_or_else(PoisonError::into_inner);
+        skew.shown(self.guards.now_ns())
+    }
+
+    fn wall_ns(&self) -> u64 {
+        self.guards.wall_ns()
+    }
+}
+
 /// One core, and whether it may step.
 struct Seat {
     role: Role,
@@ -100,6 +138,8 @@ struct GuardParts {
 /// One cell in virtual time.
 pub struct Stepped {
     clock: Arc<ManualClock>,
+    /// The clock of perception's host.
+    perceptions: Arc<HostClock>,
     bus: Bus,
     advance: Box<dyn FnMut(u64)>,
     guard: GuardParts,
@@ -161,6 +201,10 @@ impl Stepped {
         };
         let mut stepped = Self {
             scheduled_ns: clock.now_ns(),
+            perceptions: Arc::new(HostClock {
+                guards: clock.clone(),
+                skew: Mutex::default(),
+            }),
             clock,
             bus,
             advance: parts.advance,
@@ -179,7 +223,8 @@ impl Stepped {
             session: PERCEPTIONS_SESSION + 1,
         };
         stepped.restart_guard(parts.robot)?;
-        let perception = Perception::new(&stepped.bus, perception)?;
+        let clock: SharedClock = stepped.perceptions.clone();
+        let perception = Perception::new(&stepped.bus, &clock, perception)?;
         stepped.add(Role::Perception, Box::new(perception));
         stepped.revive(Role::Brain)?;
         stepped.revive(Role::ActionExpert)?;
@@ -290,6 +335,17 @@ impl Stepped {
         self.late_ns = by_ns;
     }
 
+    /// Sets the clock of perception's host; cameras stamp with it too, which is their maker's part.
+    pub fn skew_perception(&self, skew: Skew) {
+        let place = &self.perceptions.skew;
+        *place.lock().unwrap_or_else(PoisonError::into_inner) = skew;
+    }
+
+    /// The wall clock is set forward, or back.
+    pub fn jump_wall(&self, by_ns: i64) {
+        self.clock.jump_wall(by_ns);
+    }
+
     /// The machine was asleep for so many nanoseconds, in which the clock stood still.
     pub fn suspend(&mut self, for_ns: u64) {
         self.suspended_ns += for_ns;
@@ -314,8 +370,12 @@ impl Stepped {
         // As the servo thread: what was missed is missed.
         let missed = (now_ns - self.scheduled_ns) / self.period_ns;
         self.scheduled_ns += missed * self.period_ns;
+        let here_ns = self.perceptions.now_ns();
         let mut awake = self.seats.iter_mut().filter(|seat| !seat.frozen);
-        awake.try_for_each(|seat| seat.core.step(now_ns))
+        awake.try_for_each(|seat| {
+            let perceives = seat.role == Role::Perception;
+            seat.core.step(if perceives { here_ns } else { now_ns })
+        })
     }
 
     fn next_session(&mut self) -> u64 {

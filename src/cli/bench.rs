@@ -17,6 +17,8 @@ use crate::bench::soak::{self, Phase, SoakOptions};
 use crate::bench::streaming::{self, StreamingOptions};
 use crate::cli::print::{line, table};
 
+pub mod faults;
+
 /// Shortest and longest part of a soak, bytes: a layer of the released network for 100 tokens in
 /// bfloat16, and one for 200 tokens in f32.
 const SOAK_SIZES: (usize, usize) = (400_000, 1_700_000);
@@ -51,6 +53,12 @@ pub enum BenchAction {
     /// Lost parts are counted and no fault: the bus may lose messages, and contexts with missing
     /// parts are dropped whole.
     Soak(SoakArgs),
+    /// Plays the faults that the guard must survive, in virtual time; ends with 1 if one does not pass.
+    ///
+    /// Processes that die and hang, links that lose, clocks that jump, cameras, robots and policies that
+    /// lie. Each fault has its own criterion; all must keep every command inside the envelope, no action
+    /// too old, no tick going back, every change of mode in the audit, and no way on without a person.
+    Faults(faults::FaultArgs),
     /// What the other process of a trial does.
     #[command(hide = true)]
     Child(ChildArgs),
@@ -151,6 +159,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         BenchAction::Handover(args) => measure_handover(args),
         BenchAction::Soak(args) => try_soak(args),
         BenchAction::Streaming(args) => measure_streaming(args),
+        BenchAction::Faults(args) => faults::run(args),
         BenchAction::Child(args) => serve::run(&Duty {
             role: args.role,
             listen: args.listen.clone(),

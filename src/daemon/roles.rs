@@ -171,7 +171,11 @@ fn perception(ground: Ground) -> Factory {
                 config: cell.perception.clone(),
                 session,
             };
-            cores.push(Box::new(Perception::new(&ground.bus, parts)?));
+            cores.push(Box::new(Perception::new(
+                &ground.bus,
+                &ground.clock,
+                parts,
+            )?));
         }
         Ok(Box::new(cores))
     })

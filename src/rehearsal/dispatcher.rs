@@ -288,6 +288,12 @@ impl Dispatcher {
         (self.active.id, self.active.attempt)
     }
 
+    /// The task goes on under another epoch, as after a resume.
+    pub fn adopt(&mut self, epoch: Epoch) {
+        self.active.epoch = epoch;
+        self.next_ns = 0;
+    }
+
     /// What was heard so far.
     pub fn report(&self) -> &Report {
         &self.report

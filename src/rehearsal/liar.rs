@@ -1,8 +1,9 @@
 //! A camera that lies as it is told.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vlad_actors::stepped::Skew;
 use vlad_cell::camera::{Camera, CameraError, CameraInfo};
 use vlad_wire::clock::MS;
 use vlad_wire::msg::sense::Frame;
@@ -51,20 +52,53 @@ const LIES: [Lie; 10] = [
     Lie::Reordered,
 ];
 
-/// What a camera is told to do now.
+/// What a camera is told to do now; clones tell the same one.
 #[derive(Debug, Clone, Default)]
-pub struct Orders(Arc<AtomicU8>);
+pub struct Orders {
+    lie: Arc<AtomicU8>,
+    host: Arc<Mutex<Host>>,
+}
+
+/// The host that cameras are at.
+#[derive(Debug, Default)]
+struct Host {
+    skew: Skew,
+    /// When frames were really captured.
+    captures_ns: Vec<u64>,
+}
 
 impl Orders {
     /// Tells it.
     pub fn tell(&self, lie: Lie) {
         let number = LIES.iter().position(|other| *other == lie);
         let number = number.and_then(|number| u8::try_from(number).ok());
-        self.0.store(number.unwrap_or(0), Ordering::Release);
+        self.lie.store(number.unwrap_or(0), Ordering::Release);
+    }
+
+    /// Lets this camera and its companions stamp with another clock.
+    pub fn skew(&self, skew: Skew) {
+        self.host().skew = skew;
+    }
+
+    /// Orders of another camera at the same host.
+    pub fn companion(&self) -> Self {
+        Self {
+            lie: Arc::default(),
+            host: self.host.clone(),
+        }
+    }
+
+    /// When frames were really captured, before anybody stamped them anew.
+    pub fn captures_ns(&self) -> Vec<u64> {
+        self.host().captures_ns.clone()
+    }
+
+    fn host(&self) -> MutexGuard<'_, Host> {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn told(&self) -> Lie {
-        let number = usize::from(self.0.load(Ordering::Acquire));
+        let number = usize::from(self.lie.load(Ordering::Acquire));
         LIES.get(number).copied().unwrap_or(Lie::None)
     }
 
@@ -163,9 +197,13 @@ impl Camera for Liar {
         if lie == Lie::Swapped {
             self.info.serial = Name::new(OTHER_SERIAL).ok();
         }
-        let Some(frame) = self.inner.newest()? else {
+        let Some(mut frame) = self.inner.newest()? else {
             return Ok(None);
         };
+        let mut host = self.orders.host();
+        host.captures_ns.push(frame.head.captured_at_ns);
+        frame.head.captured_at_ns = host.skew.shown(frame.head.captured_at_ns);
+        drop(host);
         let told = self.twisted(lie, frame);
         if matches!(lie, Lie::None | Lie::Reordered) && told.is_some() {
             self.last.clone_from(&told);

@@ -8,6 +8,9 @@ use vlad_sim::latency::{Fate, Injector};
 use vlad_wire::clock::MS;
 use vlad_wire::stream::Row;
 
+/// What is said of the guard reaches who listens whatever the weather: they stand beside it.
+const BESIDE_THE_GUARD: [&str; 3] = ["executed", "guard", "event"];
+
 /// Which messages are lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Cut {
@@ -59,6 +62,10 @@ impl Weather {
 
     fn travel(&self, row: &Row) -> Travel {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let budget_ns = u64::from(row.budget_ms) * MS;
+        if BESIDE_THE_GUARD.contains(&row.key) {
+            return Travel::once(budget_ns);
+        }
         let lost = match state.cut {
             Cut::Nothing => false,
             Cut::All => true,
@@ -67,7 +74,6 @@ impl Weather {
         if lost {
             return Travel::once(u64::MAX);
         }
-        let budget_ns = u64::from(row.budget_ms) * MS;
         let now_ns = state.now_ns;
         let Some(injector) = &mut state.rough else {
             return Travel::once(budget_ns);

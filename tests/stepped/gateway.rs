@@ -2,14 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 
-use vlad_actors::gateway::cell::CellSpec;
-use vlad_actors::gateway::desk::desk;
-use vlad_actors::gateway::{Gateway, GatewayParts};
 use vlad_actors::recorder::{Recorder, RecorderParts};
-use vlad_bus::waker::Waker;
 use vlad_store::episodes::EpisodeStore;
 use vlad_store::record::RecordKind;
 use vlad_store::tasks::TaskStore;
@@ -17,9 +11,9 @@ use vlad_task::state::TaskState;
 use vlad_task::submit::Submission;
 use vlad_wire::id::Role;
 use vlad_wire::msg::think::Digest;
-use vlad_wire::text::{Instruction, Name, Note};
+use vlad_wire::text::{Instruction, Note};
 
-use vlad::rehearsal::{Options, Run};
+use vlad::rehearsal::{Options, Run, gateway};
 
 struct Folder(PathBuf);
 
@@ -65,24 +59,7 @@ fn submission(run: &Run) -> Submission {
 /// Adds the gateway and the recorder to a run.
 fn add_keepers(run: &mut Run, store: TaskStore, episodes: EpisodeStore) {
     let (bus, clock) = (run.stepped.bus().clone(), run.stepped.clock());
-    let waker = Waker::new();
-    let (_, server) = desk(waker.clone());
-    let spec = CellSpec {
-        id: run.config.cell.name.clone(),
-        robot: run.config.robot.clone(),
-        simulated: true,
-        arm_at_start: true,
-        strategy: Name::new("sync").unwrap(),
-    };
-    let parts = GatewayParts {
-        cells: vec![spec],
-        store,
-        desk: Arc::new(Mutex::new(server)),
-        armed_once: Arc::new(AtomicBool::new(false)),
-        session: 5,
-    };
-    let gateway = Gateway::new(&bus, &clock, &waker, parts).unwrap();
-    run.stepped.add(Role::Gateway, Box::new(gateway));
+    gateway::add(run, store).unwrap();
     let parts = RecorderParts {
         cell: run.config.cell.name.clone(),
         store: episodes,

@@ -50,6 +50,8 @@ const STILL_M_S: f64 = 0.02;
 const MISSING_MAX: u32 = 2;
 /// Kind of the event that says that a chunk was refused; the expert listens for it.
 pub const CHUNK_REFUSED: &str = "chunk_refused";
+/// Kind of the event that says that chunk after chunk contradicts the one before.
+pub const CHUNKS_DISAGREE: &str = "chunks_disagree";
 /// The same of a chunk that came after its prefix was over and would have jumped.
 pub const CHUNK_LATE: &str = "chunk_late";
 /// Notices kept between two servo ticks; more are counted by the counters alone.
@@ -159,6 +161,8 @@ pub struct Guard {
     flips: Vec<Option<FlipFilter>>,
     pace: Pace,
     playing: Option<(ChunkId, u16)>,
+    /// Chunks in a row that differed widely from what they replaced (F33).
+    disagreeing: u32,
     missing: u32,
     /// Servo tick at which parking began.
     parking_since: u64,
@@ -210,6 +214,7 @@ impl Guard {
                 .collect(),
             pace: Pace::new(shape.servo_per_tick, shape.servo_ns),
             playing: None,
+            disagreeing: 0,
             missing: 0,
             parking_since: 0,
             refused_in_row: 0,
@@ -455,6 +460,8 @@ impl Guard {
             self.playing = None;
             self.missing = 0;
             self.refused_in_row = 0;
+            self.disagreeing = 0;
+            self.pace.caution = 1.0;
         }
         let stop_s = self.envelope.stop_time_s();
         self.notice(Notice::mode_changed(self.state, stop_s));

@@ -47,6 +47,9 @@ pub struct GuardConfig {
     pub speed_min: f64,
     /// Whether a chunk that comes after its prefix is over is judged by its seam (reference A.8).
     pub late_chunk_rule: bool,
+    /// Chunks in a row that may differ from what they replace by more than twice their own large
+    /// step before the guard holds (F33); 0 lets any number pass.
+    pub disagreement_max: u32,
     /// Priority of the servo thread under `SCHED_FIFO`, 1 to 99; 0 for an ordinary thread.
     pub realtime_priority: u8,
     /// Whether the process's memory is locked.
@@ -122,6 +125,8 @@ impl GuardConfig {
         demand(lag, "following_lag_ms", "must be at most 500");
         let slowest = 0.0 < self.speed_min && self.speed_min <= 1.0;
         demand(slowest, "speed_min", "must lie above 0 and at most at 1");
+        let differ = self.disagreement_max <= 1000;
+        demand(differ, "disagreement_max", "must be at most 1000");
         let priority = self.realtime_priority <= 99;
         demand(priority, "realtime_priority", "must lie in 0 to 99");
     }

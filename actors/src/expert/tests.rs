@@ -18,7 +18,7 @@ use vlad_wire::codec::Body;
 use vlad_wire::id::TaskId;
 use vlad_wire::msg::execute::Accepted;
 use vlad_wire::msg::health::{Event, PolicyLabel};
-use vlad_wire::msg::sense::{JointState, Observation, ObservationHead};
+use vlad_wire::msg::sense::{Echo, JointState, Observation, ObservationHead};
 use vlad_wire::msg::task::{ActiveTask, TaskNow};
 use vlad_wire::msg::think::{Chunk, Context, ContextHead, ContextPart, DType, PartData, PartHead};
 use vlad_wire::stream::{
@@ -226,6 +226,7 @@ impl Others {
             standstill: true,
             still_since_ns: 0,
             rate: 1.0,
+            echo: Echo::default(),
         });
         let head = ObservationHead {
             seq: self.seq,

@@ -9,6 +9,7 @@ use vlad_bus::error::BusError;
 use vlad_bus::publisher::Publisher;
 use vlad_bus::waker::Waker;
 use vlad_cell::description::RobotDescription;
+use vlad_motion::progress::Progress;
 use vlad_safety::mode::{Mode, State};
 use vlad_safety::reason::Reason;
 use vlad_store::tasks::lease::Intent;
@@ -87,6 +88,7 @@ pub(super) struct CellGate {
     at_start: AtStart,
     last_state: Option<State>,
     last_task: Option<EndedTask>,
+    progress: Progress,
     finishing: bool,
 }
 
@@ -116,6 +118,7 @@ impl CellGate {
             at_start,
             last_state: None,
             last_task: None,
+            progress: Progress::default(),
             finishing: false,
             spec,
         })
@@ -284,6 +287,7 @@ impl CellGate {
             seed: task.seed,
             deadline_ns: now_ns + u64::from(task.max_duration_s) * SECOND,
         };
+        self.progress.restart();
         let text = task.instruction.to_string();
         self.say(Severity::Info, "task_started", &text, Some(task.id));
         info!(cell = %self.spec.id, task = %task.id, episode = %active.episode(), "task runs");
@@ -303,7 +307,7 @@ impl CellGate {
             .or_else(|| self.lessor.renew(&mut held, now_ns));
         let end = match lost {
             Some(why) => Some((Event::Lost, Note::cleaned(&why))),
-            None => self.decided(&held, now_ns),
+            None => self.decided(&held, now_ns).or_else(|| self.loops(now_ns)),
         };
         let Some((event, reason)) = end else {
             self.holding = Holding::Held(held);
@@ -361,6 +365,17 @@ impl CellGate {
         }
         let late = held.active.deadline_ns <= now_ns;
         late.then(|| (Event::DeadlinePassed, Note::cleaned("deadline")))
+    }
+
+    /// Whether the robot gets nowhere (F32). A hold that a person asked for is no loop.
+    fn loops(&mut self, now_ns: u64) -> Option<(Event, Note)> {
+        let (guard, joints) = (self.ear.guard.as_ref()?, self.ear.joints.as_ref()?);
+        if !matches!(guard.reason, Reason::Playing | Reason::Thinking) {
+            return None;
+        }
+        let length_s = self.progress.note(now_ns, &joints.position)?;
+        let text = format!("no progress: the robot repeats {length_s:.1} s of motion");
+        Some((Event::OracleLost, Note::cleaned(&text)))
     }
 
     fn follow_release(

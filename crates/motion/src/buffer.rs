@@ -83,6 +83,7 @@ pub struct ChunkBuffer {
     played: Option<Tick>,
     played_target: Vec<f64>,
     late_rule: bool,
+    disagreement: Option<f64>,
     last: Option<(ChunkId, Strategy, f64)>,
 }
 
@@ -101,6 +102,7 @@ impl ChunkBuffer {
             played: None,
             played_target: vec![0.0; n_dofs],
             late_rule,
+            disagreement: None,
             last: None,
         }
     }
@@ -125,14 +127,15 @@ impl ChunkBuffer {
             return Inserted::Superseded;
         }
         let late = 0 < chunk.head.prefix_len && prefix_end < from;
-        let ratio = late
-            .then(|| self.seam(chunk, (first, from), slots).ratio())
-            .filter(|_| self.late_rule);
+        let meets = self.peek(from).is_some();
+        let seam = (late || meets).then(|| self.seam(chunk, (first, from), slots).ratio());
+        let ratio = seam.filter(|_| late && self.late_rule);
         if let Some(ratio) = ratio
             && JUMP_RATIO_MAX < ratio
         {
             return Inserted::Dropped(ratio);
         }
+        self.disagreement = seam.filter(|_| meets);
         self.forget_before(ahead);
         if self.front == self.end {
             (self.front, self.end) = (from, from);
@@ -185,7 +188,14 @@ impl ChunkBuffer {
     pub fn clear(&mut self) {
         (self.front, self.end) = (0, 0);
         self.played = None;
+        self.disagreement = None;
         self.last = None;
+    }
+
+    /// How far the chunk that was inserted last differs, at its first tick, from the row that it
+    /// replaced there, over its own large step (M3a); `None` where it replaced nothing.
+    pub fn disagreement(&self) -> Option<f64> {
+        self.disagreement
     }
 
     /// Whether no action is left.

@@ -12,6 +12,7 @@
 //! | [`guidance`] | real-time chunking: weights and target |
 //! | [`overlap`] | ensemble and blend |
 //! | [`prefix`] | accepted targets as a policy's normalised rows, and back |
+//! | [`progress`] | whether a robot that moves gets anywhere |
 //! | [`metrics`] | how well a robot moved, from a log |
 //! | [`noise`] | the noise of a decision, a function of seed and observation |
 
@@ -27,6 +28,7 @@ pub mod overlap;
 pub mod planner;
 pub mod policy;
 pub mod prefix;
+pub mod progress;
 mod real;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! processes of one host share. Wall time is only logged beside and decides nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -48,6 +48,8 @@ fn read(id: ClockId) -> u64 {
 #[derive(Debug, Default)]
 pub struct ManualClock {
     now_ns: AtomicU64,
+    /// By how much the wall clock was set since the start.
+    wall_set_ns: AtomicI64,
 }
 
 impl ManualClock {
@@ -58,6 +60,11 @@ impl ManualClock {
     pub fn advance_to(&self, now_ns: u64) {
         self.now_ns.fetch_max(now_ns, Ordering::AcqRel);
     }
+
+    /// Sets the wall clock forward, or back; monotonic time goes on as it does.
+    pub fn jump_wall(&self, by_ns: i64) {
+        self.wall_set_ns.fetch_add(by_ns, Ordering::AcqRel);
+    }
 }
 
 impl Clock for ManualClock {
@@ -66,7 +73,8 @@ impl Clock for ManualClock {
     }
 
     fn wall_ns(&self) -> u64 {
-        Self::WALL_START_NS + self.now_ns()
+        let set_ns = self.wall_set_ns.load(Ordering::Acquire);
+        (Self::WALL_START_NS + self.now_ns()).saturating_add_signed(set_ns)
     }
 }
 
@@ -88,5 +96,8 @@ mod tests {
         clock.advance_to(3);
         assert_eq!(clock.now_ns(), 5);
         assert_eq!(clock.wall_ns(), ManualClock::WALL_START_NS + 5);
+        clock.jump_wall(-3);
+        assert_eq!(clock.wall_ns(), ManualClock::WALL_START_NS + 2);
+        assert_eq!(clock.now_ns(), 5);
     }
 }

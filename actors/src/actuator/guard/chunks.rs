@@ -8,12 +8,17 @@ use vlad_wire::id::Tick;
 use vlad_wire::msg::health::Severity;
 use vlad_wire::msg::think::{Chunk, Start};
 
-use super::{CHUNK_LATE, CHUNK_REFUSED, Guard, Notice, Words};
+use super::{CHUNK_LATE, CHUNK_REFUSED, CHUNKS_DISAGREE, Guard, Notice, Words};
 
 /// Largest number that any slot of any robot may hold (E2).
 const MAGNITUDE_MAX: f32 = 1e3;
 /// Chunks with unsound numbers in a row that latch a fault (E2).
 const UNSOUND_MAX: u32 = 3;
+
+/// A chunk that differs by more of its own large steps from what it replaces contradicts it (F33).
+const DISAGREEMENT: f64 = 2.0;
+/// Speed fraction while chunks disagree.
+const CAUTION: f64 = 0.5;
 
 /// Why a chunk was refused.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -266,6 +271,32 @@ impl Guard {
         let about = (words, head.id);
         self.notice(Notice::of_chunk("chunk_accepted", Severity::Info, about));
         self.apply(Event::ChunkAccepted, now_ns);
+        self.note_disagreement(chunk, now_ns);
+    }
+
+    /// F33: a policy that changes its mind with each chunk is slowed down, then held.
+    fn note_disagreement(&mut self, chunk: &Chunk, now_ns: u64) {
+        let (Some(ratio), limit) = (self.buffer.disagreement(), self.config.disagreement_max)
+        else {
+            return;
+        };
+        if limit == 0 {
+            return;
+        }
+        if ratio <= DISAGREEMENT {
+            self.disagreeing = 0;
+            self.pace.caution = 1.0;
+            return;
+        }
+        self.disagreeing += 1;
+        if self.disagreeing == limit.div_ceil(2) {
+            self.pace.caution = CAUTION;
+            let about = (Words::Disagree(ratio), chunk.head.id);
+            self.notice(Notice::of_chunk(CHUNKS_DISAGREE, Severity::Warn, about));
+        }
+        if limit <= self.disagreeing {
+            self.apply(Event::Disagreement, now_ns);
+        }
     }
 
     fn refuse(&mut self, chunk: &Chunk, refusal: Refusal, now_ns: u64) {

@@ -21,6 +21,8 @@ pub(super) struct Pace {
     pub(super) rate: f64,
     /// The operator's.
     pub(super) limit: f64,
+    /// The guard's own: less than one while chunks disagree.
+    pub(super) caution: f64,
 }
 
 /// Share of a gripper's range that its target keeps from the ends, so that rounding on the way there
@@ -38,6 +40,7 @@ impl Pace {
             step: 0,
             rate: 1.0,
             limit: 1.0,
+            caution: 1.0,
         }
     }
 
@@ -55,7 +58,7 @@ impl Pace {
 
     /// Takes the speed fraction of the tick that has just begun.
     fn set_rate(&mut self, wanted: f64) {
-        let rate = wanted.min(self.limit);
+        let rate = wanted.min(self.limit).min(self.caution);
         // The share of this first servo tick was counted at the last tick's rate.
         self.phase += (rate - self.rate) / self.servo_per_tick;
         self.rate = rate;
@@ -79,7 +82,7 @@ impl Pace {
 
     /// Length of a policy tick at this speed, seconds.
     pub(super) fn tick_s(&self, rate: f64) -> f64 {
-        self.servo_per_tick * self.servo_s / rate.min(self.limit)
+        self.servo_per_tick * self.servo_s / rate.min(self.limit).min(self.caution)
     }
 }
 

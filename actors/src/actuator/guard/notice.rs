@@ -38,6 +38,8 @@ pub enum Words {
     Overrun(Tick, f64),
     /// A chunk was refused because its prefix was over and it would jump by so many of its steps.
     Late(f64),
+    /// Chunk after chunk differs from what it replaces, by so many of its steps; half speed now.
+    Disagree(f64),
     /// A chunk was refused: what is outside, and in which row.
     Outside(Breach, u16),
     /// A chunk was refused: its first row is too far from what is played.
@@ -70,6 +72,10 @@ impl fmt::Display for Words {
             Self::Late(ratio) => write!(
                 f,
                 "the chunk came after its prefix was over and would jump by {ratio:.1} of its steps"
+            ),
+            Self::Disagree(ratio) => write!(
+                f,
+                "chunks differ from what they replace, by {ratio:.1} of their steps: half speed"
             ),
             Self::Outside(breach, row) => write!(f, "row {row}: {breach}"),
             Self::Seam(breach) => write!(f, "the chunk does not meet what is played: {breach}"),

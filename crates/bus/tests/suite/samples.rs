@@ -15,7 +15,7 @@ use vlad_wire::msg::command::{
 };
 use vlad_wire::msg::execute::{Accepted, ExecutedTicks, GuardCounters, GuardState};
 use vlad_wire::msg::health::{Alive, Event, Fitness, Severity, Version};
-use vlad_wire::msg::sense::{Frame, FrameHead, JointState, Observation, ObservationHead};
+use vlad_wire::msg::sense::{Echo, Frame, FrameHead, JointState, Observation, ObservationHead};
 use vlad_wire::msg::task::{Outcome, TaskNow, Verdict};
 use vlad_wire::msg::think::{
     Chunk, ChunkHead, Context, ContextPart, DType, Digest, PartData, PartHead, Start, Strategy,
@@ -145,6 +145,10 @@ impl Sample for JointState {
             standstill: true,
             still_since_ns: 4,
             rate: 1.0,
+            echo: Echo {
+                challenge: u64::MAX,
+                heard_at_ns: 5,
+            },
         }
     }
 }

@@ -35,6 +35,7 @@ fn joints(standstill: bool) -> JointState {
         standstill,
         still_since_ns: 77,
         rate: 1.0,
+        echo: vlad_wire::msg::sense::Echo::default(),
     }
 }
 

@@ -97,6 +97,19 @@ pub struct JointState {
     pub still_since_ns: u64,
     /// Speed fraction r of the policy clock: a tick lasts Δt/r.
     pub rate: f64,
+    /// The newest challenge of perception that the guard has heard.
+    #[serde(default)]
+    pub echo: Echo,
+}
+
+/// A challenge that was heard, and when: with the time of its sending it bounds how far two hosts'
+/// clocks are apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Echo {
+    /// The challenge; 0 before the first.
+    pub challenge: u64,
+    /// When it was heard, on the clock of the one who heard it.
+    pub heard_at_ns: u64,
 }
 
 impl JointState {
@@ -113,6 +126,7 @@ impl JointState {
             standstill: true,
             still_since_ns: since_ns,
             rate: 1.0,
+            echo: Echo::default(),
         }
     }
 }

@@ -368,3 +368,54 @@ fn an_accepted_chunk_is_told_with_the_next_servo_tick() {
     bench.step();
     assert!(!bench.sample.whole);
 }
+
+/// A chunk that begins `aside` of the command and goes slowly: five of its steps away.
+fn contradiction(bench: &mut Bench, aside: f64) -> Chunk {
+    let mut from = bench.guard.command_now().to_vec();
+    from[0] += aside;
+    bench.chunk_along(Strategy::Naive, &from, 0.002)
+}
+
+/// F33: half of five chunks that change their mind slow the robot down, five hold it for a person.
+#[test]
+fn chunks_that_contradict_each_other_slow_the_robot_and_then_hold_it() {
+    let mut bench = Bench::running(Strategy::Naive);
+    bench.ticks(3);
+    for nth in 1..=5_u32 {
+        let aside = if nth % 2 == 0 { 0.01 } else { -0.01 };
+        let chunk = contradiction(&mut bench, aside);
+        let now_ns = bench.now_ns;
+        assert!(bench.guard.chunk(&chunk, now_ns).is_some(), "{nth}");
+        bench.ticks(2);
+        let rate = bench.guard.pace.rate;
+        let slow = (3..5).contains(&nth);
+        assert_eq!(rate < 1.0, slow, "{nth}: {rate}");
+    }
+    assert_eq!(bench.state(), (Mode::Hold, Reason::Disagreement));
+    bench.millis(1500);
+    assert_eq!(
+        bench.state(),
+        (Mode::Hold, Reason::Disagreement),
+        "a person must resume"
+    );
+}
+
+/// One chunk that agrees takes the caution back.
+#[test]
+fn a_chunk_that_agrees_ends_the_caution() {
+    let mut bench = Bench::running(Strategy::Naive);
+    bench.ticks(3);
+    for nth in 0..12_u32 {
+        let aside = match nth % 4 {
+            0 | 2 => -0.01,
+            1 => 0.01,
+            _ => 0.0,
+        };
+        let chunk = contradiction(&mut bench, aside);
+        let now_ns = bench.now_ns;
+        assert!(bench.guard.chunk(&chunk, now_ns).is_some(), "{nth}");
+        bench.ticks(2);
+    }
+    assert_eq!(bench.state().0, Mode::Running);
+    assert!((bench.guard.pace.rate - 1.0).abs() < 1e-12);
+}

@@ -3,7 +3,7 @@
 use super::*;
 use crate::msg::execute::{Accepted, Executed, ExecutedTicks, Source};
 use crate::msg::health::{Alive, Event, Fitness, PolicyLabel, Severity, Version};
-use crate::msg::sense::{JointState, Observation, ObservationHead, PoseQuat, TrueObject};
+use crate::msg::sense::{Echo, JointState, Observation, ObservationHead, PoseQuat, TrueObject};
 use crate::msg::task::{ActiveTask, EndedTask, TaskNow};
 use crate::msg::think::{Chunk, Digest};
 
@@ -102,6 +102,10 @@ fn the_largest_words_of_the_guard_fit() {
         standstill: true,
         still_since_ns: WIDE,
         rate: 0.1,
+        echo: Echo {
+            challenge: WIDE,
+            heard_at_ns: WIDE,
+        },
     });
 }
 

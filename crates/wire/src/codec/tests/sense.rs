@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::msg::sense::{
-    Frame, FrameHead, JointState, Observation, ObservationHead, PoseQuat, TrueObject,
+    Echo, Frame, FrameHead, JointState, Observation, ObservationHead, PoseQuat, TrueObject,
 };
 
 fn frame_head() -> impl Strategy<Value = FrameHead> {
@@ -86,7 +86,7 @@ fn joints() -> impl Strategy<Value = JointState> {
     (0_usize..=32)
         .prop_flat_map(|n_dofs| {
             (
-                any::<(i64, u64, u64, bool, u64)>(),
+                any::<(i64, u64, u64, bool, u64, (u64, u64))>(),
                 (numbers(n_dofs), numbers(n_dofs), numbers(n_dofs)),
                 prop::collection::vec(pose(), 0..=2),
                 number(),
@@ -104,6 +104,10 @@ fn joints() -> impl Strategy<Value = JointState> {
                 standstill: plain.3,
                 still_since_ns: plain.4,
                 rate,
+                echo: Echo {
+                    challenge: plain.5.0,
+                    heard_at_ns: plain.5.1,
+                },
             },
         )
 }
@@ -204,6 +208,7 @@ fn joint_lists_of_different_lengths_are_refused() {
         standstill: true,
         still_since_ns: 0,
         rate: 1.0,
+        echo: Echo::default(),
     };
     nearly_is_refused(&good);
     let spoil: [fn(&mut JointState); 3] = [

@@ -1,0 +1,209 @@
+//! F41 and F43 to F46: the robot, its encoders and its grippers.
+
+use vlad_safety::mode::Mode;
+use vlad_safety::reason::Reason;
+use vlad_wire::clock::{MS, SECOND};
+use vlad_wire::msg::command::{Pause, Rearm, Resume};
+use vlad_wire::msg::execute::Executed;
+use vlad_wire::stream::{PauseCommand, RearmCommand, ResumeCommand};
+
+use super::finding::Finding;
+use super::stage::{Stage, gripper};
+use super::standard::millis;
+use crate::rehearsal::dispatcher::signature;
+use crate::rehearsal::witness::Trouble;
+
+/// A robot's failure must be known after so many servo periods.
+const PERIODS_MAX: f64 = 3.0;
+/// An encoder's jump: far more than any joint moves in a servo period.
+const JUMP_RAD: f64 = 0.5;
+/// How often the robot is moved by hand (F45).
+const HANDS: u32 = 100;
+
+/// F41: an encoder jumps, gives no number, or stands still.
+pub fn encoder_fails(seed: u64) -> anyhow::Result<Finding> {
+    let mut finding = Finding::default();
+    let cases = [
+        (Trouble::Jump(JUMP_RAD), Reason::Implausible, PERIODS_MAX),
+        (Trouble::NotANumber, Reason::RobotError, PERIODS_MAX),
+        // What stands still is known by what it does not follow: E11 and its 50 ms.
+        (Trouble::Stuck, Reason::FollowingError, f64::INFINITY),
+    ];
+    for (trouble, reason, periods) in cases {
+        finding.add(fails(seed, trouble, &[reason], periods)?);
+    }
+    Ok(finding)
+}
+
+/// F44: the driver fails, is gone, or repeats an old state.
+pub fn driver_fails(seed: u64) -> anyhow::Result<Finding> {
+    let mut finding = Finding::default();
+    for trouble in [Trouble::Driver, Trouble::Disconnected] {
+        finding.add(fails(seed, trouble, &[Reason::RobotError], PERIODS_MAX)?);
+    }
+    // A state is late when it is three periods old; the fourth servo tick sees that.
+    let late = fails(
+        seed,
+        Trouble::OldState,
+        &[Reason::RobotError],
+        PERIODS_MAX + 1.0,
+    )?;
+    finding.add(late);
+    Ok(finding)
+}
+
+fn fails(
+    seed: u64,
+    trouble: Trouble,
+    reasons: &[Reason],
+    periods_max: f64,
+) -> anyhow::Result<Finding> {
+    let mut stage = Stage::new(seed)?;
+    stage.move_arms()?;
+    stage.witness.tell(trouble);
+    let before_ns = stage.now_ns();
+    stage.wait_stop(SECOND)?;
+    stage.pass(400 * MS)?;
+    let periods = stage.detected_periods(before_ns, Mode::Stopping)?;
+    if periods_max.is_finite() {
+        stage.figure("servo periods until it stops", periods, periods_max);
+    }
+    let reason = stage.dispatcher.mode().map(|now| now.1);
+    stage.demand(
+        reason.is_some_and(|reason| reasons.contains(&reason)),
+        || format!("{trouble:?} stops for {reason:?} instead of {reasons:?}"),
+    );
+    super::standard::judge_stop(&mut stage, Mode::Stopping, before_ns)?;
+    stage.witness.tell(Trouble::None);
+    stage.wait_mode(Mode::Stopped, SECOND)?;
+    stage.stays(Mode::Stopped)?;
+    stage.recovers()?;
+    stage.conclude()
+}
+
+/// F43: the vendor's controller stops the robot, and lets go of it again.
+pub fn vendor_stops(seed: u64) -> anyhow::Result<Finding> {
+    let mut stage = Stage::new(seed)?;
+    stage.move_arms()?;
+    stage.witness.tell(Trouble::ProtectiveStop);
+    let reason = stage.wait_mode(Mode::Estopped, SECOND)?;
+    stage.demand(reason == Reason::VendorStop, || {
+        format!("estopped for {reason}")
+    });
+    stage.stays(Mode::Estopped)?;
+    stage.witness.tell(Trouble::None);
+    stage.stays(Mode::Estopped)?;
+    stage.resets()?;
+    stage.recovers()?;
+    stage.conclude()
+}
+
+/// F45: the robot is moved by hand while it is paused and after a stop; resume and rearm name the
+/// pose that was left.
+pub fn moved_by_hand(seed: u64) -> anyhow::Result<Finding> {
+    let mut stage = Stage::new(seed)?;
+    stage.move_arms()?;
+    let paused = stage.ask::<PauseCommand>(&Pause { by: signature() })?;
+    stage.demand(paused.done, || format!("no pause: {}", paused.text));
+    stage.wait_mode(Mode::Hold, SECOND)?;
+    stage.pass(SECOND)?;
+    let left: Vec<f64> = newest(&stage).map_or(Vec::new(), |tick| tick.measured.clone());
+    let tolerance_rad = stage.run.config.guard.pose_tolerance_deg.to_radians();
+    let mut moved_on = 0_u32;
+    for hand in 0..HANDS {
+        let mut expected = left.clone();
+        let n_joints = expected.len().saturating_sub(1).max(1);
+        let joint = usize::try_from(hand)? % n_joints;
+        // A gripper's opening is no pose.
+        if stage.is_gripper(joint) {
+            continue;
+        }
+        let side = if hand % 2 == 0 { 1.0 } else { -1.0 };
+        let by_rad = tolerance_rad * (1.05 + f64::from(hand) * 0.05);
+        if let Some(place) = expected.get_mut(joint) {
+            *place += side * by_rad;
+        }
+        let epoch = stage.next_epoch();
+        let resume = Resume {
+            epoch,
+            by: signature(),
+            expected_pose: expected,
+        };
+        moved_on += u32::from(stage.ask::<ResumeCommand>(&resume)?.done);
+    }
+    stage.figure("resumes at another pose", f64::from(moved_on), 0.0);
+    let epoch = stage.next_epoch();
+    let resume = Resume {
+        epoch,
+        by: signature(),
+        expected_pose: left,
+    };
+    let resumed = stage.ask::<ResumeCommand>(&resume)?;
+    stage.demand(resumed.done, || {
+        format!("no resume where it was left: {}", resumed.text)
+    });
+    stage.dispatcher.adopt(epoch);
+    rearm_elsewhere(&mut stage, tolerance_rad)?;
+    stage.conclude()
+}
+
+fn rearm_elsewhere(stage: &mut Stage, tolerance_rad: f64) -> anyhow::Result<()> {
+    stage.wait_mode(Mode::Running, 5 * SECOND)?;
+    stage.witness.tell(Trouble::Driver);
+    stage.wait_stop(SECOND)?;
+    stage.witness.tell(Trouble::None);
+    stage.wait_mode(Mode::Stopped, SECOND)?;
+    stage.pass(SECOND)?;
+    let mut expected = newest(stage).map_or(Vec::new(), |tick| tick.measured.clone());
+    if let Some(place) = expected.first_mut() {
+        *place += 1.05 * tolerance_rad;
+    }
+    let epoch = stage.next_epoch();
+    let rearm = Rearm {
+        epoch,
+        by: signature(),
+        expected_pose: expected,
+    };
+    let rearmed = stage.ask::<RearmCommand>(&rearm)?;
+    stage.demand(!rearmed.done, || "rearmed at another pose".to_owned());
+    Ok(())
+}
+
+fn newest(stage: &Stage) -> Option<&Executed> {
+    stage.dispatcher.report().ticks().next_back()
+}
+
+/// F46: a gripper jams while it closes; then the robot stops. It is never told to squeeze more than its
+/// description allows, and keeps its command through the stop.
+pub fn gripper_jams(seed: u64) -> anyhow::Result<Finding> {
+    let mut stage = Stage::new(seed)?;
+    stage.move_arms()?;
+    let dof = gripper(&stage.run.config.robot);
+    stage.witness.tell(Trouble::Jammed);
+    // A relay over the table takes both grippers in hand.
+    stage.pass(8 * SECOND)?;
+    let squeeze_max = stage.squeeze_max();
+    let of = |list: &[f64]| list.get(dof).copied().unwrap_or(0.0);
+    let squeezed = stage.dispatcher.report().ticks();
+    let squeezed = squeezed.map(|tick| of(&tick.measured) - of(&tick.command));
+    let most = squeezed.fold(0.0, f64::max);
+    stage.figure(
+        "commanded beyond what is measured, m",
+        most,
+        squeeze_max + 0.02,
+    );
+    let before = newest(&stage).map(|tick| of(&tick.command));
+    stage.run.stepped.kill(vlad_wire::id::Role::Brain);
+    let still_ns = stage.now_ns();
+    stage.pass(2 * SECOND)?;
+    let grip = newest(&stage).map(|tick| of(&tick.command));
+    let opened = match (before, grip) {
+        (Some(before), Some(grip)) => (grip - before).max(0.0),
+        _ => f64::NAN,
+    };
+    stage.figure("a stop opens a gripper by, m", opened, 1e-3);
+    stage.demand(0.0 < millis(stage.now_ns() - still_ns), || {
+        "no time passed".to_owned()
+    });
+    stage.conclude()
+}

@@ -1,0 +1,93 @@
+//! `vlad bench faults`: every fault of the list, as a table or JSON.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::available_parallelism;
+
+use anyhow::bail;
+use clap::Args;
+
+use super::{ReportArgs, show};
+use crate::bench::faults::{self, FaultOptions, Row};
+
+/// Flags of `bench faults`.
+#[derive(Debug, Clone, Args)]
+pub struct FaultArgs {
+    /// Play only these, such as F01,F13 [default: all].
+    #[arg(long, value_name = "ID,…", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Seeds of each fault.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seeds: u64,
+    /// The first seed.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub seed: u64,
+    /// Threads [default: one a core]; what is found does not depend on it.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Where the figures go.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// Does the command.
+///
+/// # Errors
+/// Flags out of range; a fault that did not pass.
+pub fn run(args: &FaultArgs) -> anyhow::Result<()> {
+    let cores = || available_parallelism().map_or(1, usize::from);
+    let options = FaultOptions {
+        only: args.only.clone(),
+        seeds: args.seeds,
+        first_seed: args.seed,
+        threads: args.threads.unwrap_or_else(cores),
+    };
+    let done = AtomicUsize::new(0);
+    let on_terminal = io::stderr().is_terminal();
+    let progress = |id: &str| {
+        if on_terminal {
+            let count = done.fetch_add(1, Ordering::Relaxed) + 1;
+            drop(write!(io::stderr(), "\r{count} played, the last one {id} "));
+        }
+    };
+    let rows = faults::run(&options, &progress)?;
+    if on_terminal {
+        drop(writeln!(io::stderr()));
+    }
+    let mut table = vec![
+        ["id", "fault", "runs", "pass", "nearest to its limit"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    table.extend(rows.iter().map(cells));
+    show(&rows, &table, &args.report)?;
+    let failed: Vec<&Row> = rows.iter().filter(|row| row.failed()).collect();
+    for row in &failed {
+        for text in &row.failed {
+            drop(writeln!(io::stderr(), "{}: {text}", row.id));
+        }
+    }
+    if !failed.is_empty() {
+        bail!("{} faults did not pass", failed.len());
+    }
+    Ok(())
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let pass = match (row.runs, row.pass) {
+        (0, _) => "-",
+        (_, true) => "yes",
+        (_, false) => "NO",
+    };
+    let worst = row
+        .worst
+        .as_ref()
+        .map(|worst| format!("{}: {:.2} of {:.2}", worst.what, worst.value, worst.limit));
+    vec![
+        row.id.to_owned(),
+        row.title.to_owned(),
+        row.runs.to_string(),
+        pass.to_owned(),
+        worst.unwrap_or_default(),
+    ]
+}
