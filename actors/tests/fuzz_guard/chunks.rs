@@ -15,7 +15,7 @@ pub(crate) fn task() -> TaskId {
 }
 
 /// What a chunk that fits must know.
-pub(crate) struct Now<'g> {
+pub(crate) struct Moment<'g> {
     pub(crate) shape: &'g Shape,
     pub(crate) epoch: Epoch,
     pub(crate) now_ns: u64,
@@ -44,7 +44,7 @@ const SENT_MAX: usize = 8;
 
 impl Expert {
     /// A chunk to offer: most are new and fit the guard, but for one lie now and then.
-    pub(crate) fn next(&mut self, draw: &mut Draw, now: &Now<'_>) -> Chunk {
+    pub(crate) fn next(&mut self, draw: &mut Draw, now: &Moment<'_>) -> Chunk {
         if !self.sent.is_empty() && draw.once_in(20) {
             // Doubled, reordered, or kept back since another epoch.
             let at = draw.below(self.sent.len() as u64) as usize;
@@ -78,7 +78,7 @@ impl Expert {
     }
 
     /// Where the arm should be before tick `first`: in motion on what was accepted, if that is known.
-    fn before(&self, now: &Now<'_>, first: Tick) -> Vec<f64> {
+    fn before(&self, now: &Moment<'_>, first: Tick) -> Vec<f64> {
         let planned = self.accepted.as_ref().filter(|_| now.running);
         let row = planned.and_then(|(chunk, begin)| {
             let at = usize::try_from(first.max(now.tick + 1) - 1 - begin).ok()?;
@@ -100,7 +100,7 @@ impl Expert {
     }
 }
 
-fn head(draw: &mut Draw, now: &Now<'_>, (request, start): (u64, Start)) -> ChunkHead {
+fn head(draw: &mut Draw, now: &Moment<'_>, (request, start): (u64, Start)) -> ChunkHead {
     let age_ns = match draw.below(8) {
         0 => now.age_limit_ns,
         1 => draw.below(now.age_limit_ns),
@@ -147,7 +147,7 @@ fn head(draw: &mut Draw, now: &Now<'_>, (request, start): (u64, Start)) -> Chunk
 }
 
 /// Makes one field say something else.
-fn lie(draw: &mut Draw, now: &Now<'_>, head: &mut ChunkHead) {
+fn lie(draw: &mut Draw, now: &Moment<'_>, head: &mut ChunkHead) {
     let ticks = [
         Tick::MIN,
         Tick::MAX,

@@ -15,7 +15,7 @@ use vlad_wire::msg::health::{Alive, Fitness, Version};
 use vlad_wire::text::{Name, Note};
 
 use super::cells::config;
-use super::chunks::{Expert, Now, task};
+use super::chunks::{Expert, Moment, task};
 use super::draw::Draw;
 use super::judge::{Found, Judge, Seen};
 
@@ -167,7 +167,7 @@ impl<'c> Story<'c> {
 
     fn offer(&mut self) -> Found {
         let state = self.guard.state();
-        let now = Now {
+        let now = Moment {
             shape: self.shape,
             epoch: self.judge.lease.unwrap_or(self.epoch),
             now_ns: self.now_ns,
