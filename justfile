@@ -34,3 +34,18 @@ sim:
 # Checks licences, advisories and sources of all dependencies (needs cargo-deny).
 deny:
     cargo deny check
+
+# Offers CHUNKS random and adversarial chunks to the guard and judges every servo command by differences;
+# a broken promise prints the command that tells its story again. Some minutes a million on a busy machine.
+fuzz-guard CHUNKS='10000000' SEED='1':
+    cargo bench --workspace --bench fuzz_guard -- --chunks {{CHUNKS}} --seed {{SEED}}
+
+# Line coverage of vlad-safety, which must be whole (needs cargo-llvm-cov, and llvm-cov and llvm-profdata of
+# the LLVM that `rustc -vV` names: in LLVM_COV and LLVM_PROFDATA where the toolchain has none).
+coverage-safety:
+    cargo llvm-cov -p vlad-safety --ignore-filename-regex tests --fail-under-lines 100
+
+# Changes vlad-safety in all ways that cargo-mutants knows; at least 95 % must fail a test (needs cargo-mutants,
+# an hour and a half of one core).
+mutants-safety:
+    cargo mutants -p vlad-safety --timeout 60 --output target

@@ -163,6 +163,8 @@ pub struct Guard {
     playing: Option<(ChunkId, u16)>,
     /// Chunks in a row that differed widely from what they replaced (F33).
     disagreeing: u32,
+    /// Earliest capture behind what is played.
+    captured_at_ns: u64,
     missing: u32,
     /// Servo tick at which parking began.
     parking_since: u64,
@@ -215,6 +217,7 @@ impl Guard {
             pace: Pace::new(shape.servo_per_tick, shape.servo_ns),
             playing: None,
             disagreeing: 0,
+            captured_at_ns: 0,
             missing: 0,
             parking_since: 0,
             refused_in_row: 0,
@@ -248,7 +251,7 @@ impl Guard {
         match sample {
             Ok(sample) if self.is_sound(sample) && self.is_timely(sample, beat.now_ns) => {
                 if self.is_plausible(sample) {
-                    self.measured.clone_from(sample);
+                    self.measure(sample);
                 } else {
                     self.counters.implausible += 1;
                     self.apply(Event::Implausible, beat.now_ns);
@@ -265,6 +268,7 @@ impl Guard {
             self.tick += 1;
             self.begin_tick(beat.now_ns);
         }
+        self.note_age(beat.now_ns);
         flags |= self.move_one_step(beat.now_ns);
         self.note_following(beat.now_ns);
         self.note_standstill(beat.now_ns);
@@ -338,6 +342,13 @@ impl Guard {
     /// The newest sound sample.
     pub fn measured(&self) -> &Measured {
         &self.measured
+    }
+
+    /// Keeps a sound sample. By parts: a derived `clone_from` would take new memory for each list.
+    fn measure(&mut self, sample: &Measured) {
+        self.measured.sampled_at_ns = sample.sampled_at_ns;
+        self.measured.position.clone_from(&sample.position);
+        self.measured.velocity.clone_from(&sample.velocity);
     }
 
     /// Whether a sample is no older than its limit; a robot that repeats an old one is not known.

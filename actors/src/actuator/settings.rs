@@ -43,7 +43,7 @@ pub struct GuardConfig {
     pub following_ms: u32,
     /// E11: by how much the robot follows its commands, milliseconds.
     pub following_lag_ms: u32,
-    /// Smallest speed fraction; an operator's smaller one becomes this one.
+    /// Smallest speed fraction; an operator's smaller one becomes this one, a chunk's is refused.
     pub speed_min: f64,
     /// Whether a chunk that comes after its prefix is over is judged by its seam (reference A.8).
     pub late_chunk_rule: bool,

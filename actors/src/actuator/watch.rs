@@ -18,12 +18,24 @@ struct Heard {
 }
 
 /// The roles' newest heartbeats, on the guard's clock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Watch {
     perception: Option<Heard>,
     brain: Option<Heard>,
     expert: Option<Heard>,
     challenges: VecDeque<u64>,
+}
+
+impl Default for Watch {
+    /// Nobody was heard. All memory is taken here.
+    fn default() -> Self {
+        Self {
+            perception: None,
+            brain: None,
+            expert: None,
+            challenges: VecDeque::with_capacity(CHALLENGES_KEPT),
+        }
+    }
 }
 
 impl Watch {

@@ -282,6 +282,24 @@ mod tests {
         }
     }
 
+    /// Below a billionth of a radian the angle cannot be told from its sine any more.
+    #[test]
+    fn a_tiny_turn_has_a_tiny_vector_along_its_axis() {
+        for (idx, axis) in Pose::IDENTITY.rotation.into_iter().enumerate() {
+            let vector = Pose::about(axis, 1e-10).rotation_vector();
+            for (component, x) in vector.into_iter().enumerate() {
+                let want = if component == idx { 1e-10 } else { 0.0 };
+                assert!((x - want).abs() < 1e-20, "{axis:?}: {vector:?}");
+            }
+        }
+        assert_eq!(Pose::IDENTITY.rotation_vector(), [0.0; 3]);
+    }
+
+    #[test]
+    fn the_cross_product_is_that_of_the_hand_case() {
+        assert_eq!(cross([2.0, 3.0, 5.0], [7.0, 11.0, 13.0]), [-16.0, 9.0, 1.0]);
+    }
+
     #[test]
     fn yaw_turns_x_into_y() {
         let pose = Pose::from_xyz_rpy([0.0; 3], [0.0, 0.0, std::f64::consts::FRAC_PI_2]);

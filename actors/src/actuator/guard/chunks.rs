@@ -8,7 +8,7 @@ use vlad_wire::id::Tick;
 use vlad_wire::msg::health::Severity;
 use vlad_wire::msg::think::{Chunk, Start};
 
-use super::{CHUNK_LATE, CHUNK_REFUSED, CHUNKS_DISAGREE, Guard, Notice, Words};
+use super::{CHUNK_LATE, CHUNK_REFUSED, CHUNKS_DISAGREE, Guard, HASH_MAX, Notice, Words};
 
 /// Largest number that any slot of any robot may hold (E2).
 const MAGNITUDE_MAX: f32 = 1e3;
@@ -134,7 +134,7 @@ impl Guard {
             && usize::from(head.width) == self.shape.slots.width()
             && head.frame_convention.as_str() == "joint_absolute"
             && head.prefix_len < head.horizon
-            && 0.0 < head.rate
+            && self.config.speed_min <= head.rate
             && head.rate <= 1.0;
         if fits { Ok(()) } else { Err(Refusal::Shape) }
     }
@@ -158,6 +158,10 @@ impl Guard {
         let ours = head.cell == self.cell
             && (head.epoch, head.task, head.attempt) == (held.epoch, held.task, held.attempt);
         let hashes = [&head.model_hash, &head.normaliser_hash];
+        // The guard keeps them, and takes no memory for that.
+        if hashes.iter().any(|hash| HASH_MAX < hash.len()) {
+            return Err(Refusal::Identity);
+        }
         let first = self.lineage.obs_seq.is_none() && self.lineage.hashes.iter().all(Vec::is_empty);
         let mut pairs = self.lineage.hashes.iter().zip(hashes);
         let same_model = first || pairs.all(|(known, hash)| known.as_slice() == hash.as_slice());

@@ -145,7 +145,20 @@ impl Guard {
         self.missing = 0;
         self.played += 1;
         self.playing = Some((action.chunk, action.index));
+        self.captured_at_ns = action.captured_at_ns;
         true
+    }
+
+    /// An action is begun within the age limit, and lasts for a policy tick. One whose tick is long,
+    /// because its speed fraction is small or because this thread stood still, ends where a tick at
+    /// full speed would have ended at the latest.
+    pub(super) fn note_age(&mut self, now_ns: u64) {
+        let tick_ns = u64::from(self.shape.servo_per_tick).saturating_mul(self.shape.servo_ns);
+        let limit_ns = self.config.action_age_ns().saturating_add(tick_ns);
+        if self.playing.is_some() && limit_ns < now_ns.saturating_sub(self.captured_at_ns) {
+            self.counters.stale += 1;
+            self.apply(Event::ActionTooOld, now_ns);
+        }
     }
 
     /// E5 to E9 of the action that begins, joints alone; what is a little outside is moved inside.

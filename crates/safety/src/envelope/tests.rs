@@ -344,3 +344,18 @@ fn a_workspace_that_cannot_be_checked_lets_nothing_move() {
     let wanted = [Motion::at_rest(0.0)];
     assert_eq!(envelope.step(&wanted), flag::STOP | flag::WORKSPACE);
 }
+
+/// The log keeps them: a bit never changes its meaning.
+#[test]
+fn flags_are_the_bits_of_the_log() {
+    let flags = [
+        flag::POSITION_CLAMPED,
+        flag::SPEED_CLAMPED,
+        flag::NOT_FINITE,
+        flag::STOP,
+        flag::LATE,
+        flag::OUTSIDE,
+        flag::WORKSPACE,
+    ];
+    assert_eq!(flags, [1, 2, 4, 8, 16, 32, 64]);
+}

@@ -278,3 +278,12 @@ proptest! {
         }
     }
 }
+
+/// With the first moment zero `u` is −1 on half of the period, whose middle lies in 1/4 to 3/4; the
+/// second moment is 1/2 less that middle.
+#[test]
+fn first_moments_that_no_course_has_are_refused() {
+    for (second, fits) in [(0.25, true), (0.26, false), (-0.25, true), (-0.26, false)] {
+        assert_eq!(largest_third([0.0, second, -1.0]), fits, "{second}");
+    }
+}

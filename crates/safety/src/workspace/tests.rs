@@ -386,3 +386,17 @@ proptest! {
         prop_assert_eq!(workspace.check(&to).is_ok(), -ROUNDING_M <= after.room_m());
     }
 }
+
+/// A breach begins one rounding below zero, or below what the pose before had already.
+#[test]
+fn slack_is_in_breach_from_beyond_its_rounding_on() {
+    let slack = |metres| Slack { metres, arm: 1 };
+    let edge = -ROUNDING_M;
+    assert_eq!(slack(edge).breach(&Slack::UNBOUNDED), None);
+    let beyond = edge.next_down();
+    assert_eq!(slack(beyond).breach(&Slack::UNBOUNDED), Some((1, -beyond)));
+    let floor = slack(-0.25);
+    assert_eq!(slack(-0.25 - ROUNDING_M).breach(&floor), None);
+    let beyond = (-0.25 - ROUNDING_M).next_down();
+    assert_eq!(slack(beyond).breach(&floor), Some((1, -beyond)));
+}

@@ -23,7 +23,7 @@ const ORDER: fn(&GuardCounters) -> u64 = |c| c.superseded;
 const SOUND: fn(&GuardCounters) -> u64 = |c| c.not_finite;
 const STALE: fn(&GuardCounters) -> u64 = |c| c.stale;
 
-const SPOILT: [Row; 27] = [
+const SPOILT: [Row; 29] = [
     (
         "another cell",
         |c, _| c.head.cell = Name::new("other").unwrap(),
@@ -52,6 +52,12 @@ const SPOILT: [Row; 27] = [
         |c, _| c.head.normaliser_hash = Digest::from(vec![9; 32]),
         IDENTITY,
     ),
+    (
+        "a hash longer than any",
+        |c, _| c.head.model_hash = Digest::from(vec![1; 65]),
+        IDENTITY,
+    ),
+    ("slower than allowed", |c, _| c.head.rate = 0.049, IDENTITY),
     (
         "another convention",
         |c, _| c.head.frame_convention = Name::new("eef_delta").unwrap(),

@@ -9,7 +9,7 @@ use vlad_wire::id::Role;
 use vlad_wire::msg::execute::Source;
 use vlad_wire::msg::think::Strategy;
 
-use super::{Beat, Bench, Failure, HORIZON, SERVO_NS, SESSION, Voice, shape};
+use super::{Beat, Bench, Failure, HORIZON, SERVO_NS, SERVO_PER_TICK, SESSION, Voice, shape};
 
 #[test]
 fn the_death_of_brain_or_expert_stops_on_the_very_next_servo_tick() {
@@ -78,6 +78,41 @@ fn an_action_older_than_the_limit_is_never_sent() {
     assert!((14..=15).contains(&sent), "{sent}");
     assert_eq!(bench.state(), (Mode::Stopped, Reason::ActionTooOld));
     assert_eq!(bench.guard.counters.stale, 1);
+}
+
+/// At the smallest speed fraction a policy tick lasts twenty times as long.
+#[test]
+fn a_long_tick_does_not_outlive_the_age_limit() {
+    for rate in [1.0, 0.5, 0.05] {
+        let mut bench = Bench::leased();
+        bench.millis(1000);
+        let mut chunk = bench.next_chunk(Strategy::Naive);
+        chunk.head.rate = rate;
+        chunk.head.captured_at_ns = bench.now_ns - 1000 * MS;
+        assert!(bench.guard.chunk(&chunk, bench.now_ns).is_some());
+        let mut oldest_ns = 0;
+        for _ in 0..600 {
+            if bench.step().source == Source::Policy {
+                oldest_ns = bench.now_ns - chunk.head.captured_at_ns;
+            }
+        }
+        let tick_ns = u64::from(SERVO_PER_TICK) * SERVO_NS;
+        assert!(oldest_ns <= 1500 * MS + tick_ns, "{rate}: {oldest_ns} ns");
+        assert_eq!(bench.state(), (Mode::Stopped, Reason::ActionTooOld));
+    }
+}
+
+/// The thread stands still in the middle of a tick: what it wakes up with is judged again.
+#[test]
+fn an_action_that_outlived_a_gap_in_time_is_dropped() {
+    let mut bench = Bench::running(Strategy::Naive);
+    bench.steps(2);
+    assert!(!bench.guard.pace.begins());
+    bench.now_ns += 1600 * MS;
+    bench.beat_hearts();
+    bench.measured.sampled_at_ns = bench.now_ns;
+    assert_ne!(bench.step().source, Source::Policy);
+    assert_eq!(bench.state(), (Mode::Stopping, Reason::ActionTooOld));
 }
 
 #[test]
