@@ -10,10 +10,10 @@
 //!  v' = v + min(β, (1 − t)/t · (t² + (1 − t)²)/(1 − t)²) · (∂x̂₁/∂x)ᵀ [ W ⊙ (Y − x̂₁) ]
 //! ```
 
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 
 use crate::error::{Error, Result};
-use crate::trace::Trace;
+use crate::trace::{Blind, Trace};
 
 /// The moments at which a sampler of so many steps asks for a velocity.
 pub fn times(steps: usize) -> Vec<f64> {
@@ -62,6 +62,23 @@ pub struct Pull {
 }
 
 impl Pull {
+    /// Makes that of one sample from plain numbers: target and weights, both `(horizon, A)`,
+    /// row-major.
+    ///
+    /// # Errors
+    /// Numbers that are not `horizon` rows alike.
+    pub fn one((target, weights): (Vec<f32>, Vec<f32>), horizon: usize, beta: f64) -> Result<Self> {
+        if horizon == 0 || target.len() != weights.len() || !target.len().is_multiple_of(horizon) {
+            return Err(Error::input("the guidance does not fit the chunk"));
+        }
+        let shape = (1, horizon, target.len() / horizon);
+        Ok(Self {
+            target: Tensor::from_vec(target, shape, &Device::Cpu)?,
+            weights: Tensor::from_vec(weights, shape, &Device::Cpu)?,
+            beta,
+        })
+    }
+
     /// The guidance weight at a time: `β` where the formula's grows beyond it, as it does at `t = 0`.
     pub fn strength(&self, t: f64) -> f64 {
         let left = 1.0 - t;
@@ -85,7 +102,7 @@ pub fn guided(
         return Err(Error::input("the guidance does not fit the chunk"));
     }
     let times = times(steps);
-    sample(noise, steps, &mut crate::trace::Blind, |x, step| {
+    sample(noise, steps, &mut Blind, |x, step| {
         let t = times.get(step).copied().unwrap_or_default();
         let x = Var::from_tensor(x)?;
         let v = velocity(x.as_tensor(), step)?;
@@ -101,10 +118,7 @@ pub fn guided(
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
-    use crate::trace::Blind;
 
     #[test]
     fn a_straight_flow_ends_at_its_target_whatever_the_steps() {
