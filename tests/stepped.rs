@@ -15,6 +15,8 @@
 mod cell;
 #[path = "stepped/gateway.rs"]
 mod gateway;
+#[path = "stepped/latency.rs"]
+mod latency;
 #[path = "stepped/network.rs"]
 mod network;
 #[path = "stepped/perception.rs"]

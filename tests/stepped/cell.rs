@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ulid::Ulid;
 use vlad::config::{CellConfig, Config, Sources};
-use vlad_actors::stepped::{Stepped, SteppedParts};
+use vlad_actors::stepped::{Conditions, Stepped, SteppedParts};
 use vlad_bus::command::{Client, Pending};
 use vlad_bus::publisher::Publisher;
 use vlad_bus::subscriber::Subscriber;
@@ -87,6 +87,8 @@ pub(crate) struct Options<'a> {
     pub(crate) scene_seed: u64,
     pub(crate) sets: &'a [&'a str],
     pub(crate) grippers_held_open: bool,
+    /// What it happens under, such as injected latency.
+    pub(crate) conditions: fn() -> Conditions,
 }
 
 impl Default for Options<'_> {
@@ -98,6 +100,7 @@ impl Default for Options<'_> {
             scene_seed: 1,
             sets: &[],
             grippers_held_open: false,
+            conditions: Conditions::default,
         }
     }
 }
@@ -156,7 +159,7 @@ impl Run {
             expert: config.expert,
         };
         Self {
-            stepped: Stepped::new(parts).unwrap(),
+            stepped: Stepped::under(parts, (options.conditions)()).unwrap(),
             world,
             config: cell,
         }
