@@ -12,7 +12,10 @@
 //! |---|---|
 //! | `joint_absolute` | nothing |
 //! | `joint_delta` | the state's number in the same slot |
-//! | `eef_delta`, `step_delta` | the state's quantity of the same name; six of them, `eef_x` to `eef_z` and `eef_rx` to `eef_rz` with anything before `eef`, are a tool's pose |
+//! | `eef_delta`, `step_delta` | the state's quantity of the same name |
+//!
+//! Six quantities `eef_x` to `eef_z` and `eef_rx` to `eef_rz`, with anything before `eef`, are a tool's
+//! pose: its place, and its orientation as axis times angle. Without one these rows mean nothing here.
 //!
 //! A gripper that the manifest lists under `grippers` has numbers of its own, and counts from
 //! nothing. The codec is `vlad-motion`'s, without tables: scaling stays with the checkpoint's own
