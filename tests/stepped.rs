@@ -13,6 +13,8 @@
 
 #[path = "stepped/gateway.rs"]
 mod gateway;
+#[path = "stepped/latency.rs"]
+mod latency;
 #[path = "stepped/network.rs"]
 mod network;
 #[path = "stepped/perception.rs"]

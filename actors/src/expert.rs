@@ -22,10 +22,11 @@
 //! |---|---|
 //! | `cell` | one cell: what is asked, and what became of it |
 //! | `assembly`, `arriving` | contexts from their messages |
+//! | `warm` | what a decision takes before the first one |
 //! | [`refusals`] | counters |
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use tracing::{debug, info};
@@ -58,6 +59,7 @@ pub(crate) mod arriving;
 mod assembly;
 mod cell;
 pub mod refusals;
+mod warm;
 
 /// The expert's settings: the table `expert`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,7 +219,9 @@ pub struct Expert {
     cells: BTreeMap<CellId, CellExpert>,
     worker: Worker<Vec<Job>, Vec<Done>>,
     common: Common,
-    batch_max: usize,
+    capability: Capability,
+    /// What decisions about nothing took, once the policy is open.
+    warm: Arc<OnceLock<Vec<u64>>>,
     condition: Condition,
 }
 
@@ -243,14 +247,14 @@ impl Expert {
         let label = policy.label();
         let hashes = (policy.model_hash(), policy.normaliser_hash());
         let capability = policy.capability();
-        let batch_max = capability.batch_max.max(1);
         let mut states = BTreeMap::new();
         for cell in cells {
-            let gate = gate(&cell, &config, &capability)?;
+            let gate = gate(&cell, &config, (&capability, &[]))?;
             let state = CellExpert::new(bus, clock, waker, (cell.clone(), session, gate))?;
             states.insert(cell.id, state);
         }
-        let open = open(policy, clock.clone());
+        let warm = Arc::default();
+        let open = open(policy, clock.clone(), (config.steps, Arc::clone(&warm)));
         let worker = match placement {
             Placement::Thread => Worker::thread("act", waker.clone(), open)
                 .map_err(|error| CoreError::Failed(error.to_string()))?,
@@ -271,7 +275,8 @@ impl Expert {
             cells: states,
             worker,
             common,
-            batch_max,
+            capability,
+            warm,
             condition,
         })
     }
@@ -281,6 +286,10 @@ impl Expert {
             Some(Outcome::Opened) => {
                 if let Some(label) = &self.condition.policy {
                     info!(policy = %label.name, note = %label.note, "policy loaded");
+                }
+                let took_ns = self.warm.get().map_or(&[][..], Vec::as_slice);
+                for cell in self.cells.values_mut() {
+                    cell.begin_with(took_ns, &self.common.config, &self.capability)?;
                 }
                 self.condition.fitness = Fitness::Fit;
             }
@@ -307,7 +316,7 @@ impl Expert {
             .cells
             .values_mut()
             .filter_map(|cell| cell.ready(common));
-        let jobs: Vec<_> = ready.take(self.batch_max).collect();
+        let jobs: Vec<_> = ready.take(self.capability.batch_max.max(1)).collect();
         if jobs.is_empty() {
             return;
         }
@@ -349,27 +358,34 @@ pub fn ability(cell: &ExpertCell, capability: &Capability) -> Ability {
     }
 }
 
-/// The strategy gate of one cell, or why strategy, policy and cell can never work together.
+/// The strategy gate of one cell, which begins with these delays, or why strategy, policy and cell
+/// can never work together.
 fn gate(
     cell: &ExpertCell,
     config: &ExpertConfig,
-    capability: &Capability,
+    (capability, delays_ns): (&Capability, &[u64]),
 ) -> Result<Gate, CoreError> {
     let ability = ability(cell, capability);
-    Gate::new(config.gate(cell), ability, DelayMeter::default())
+    let meter: DelayMeter = delays_ns.iter().copied().collect();
+    Gate::new(config.gate(cell), ability, meter)
         .map_err(|impossible| CoreError::Failed(format!("{}: {impossible}", impossible.field())))
 }
 
 fn open(
     policy: Arc<dyn Policy>,
     clock: SharedClock,
+    (steps, warm): (u16, Arc<OnceLock<Vec<u64>>>),
 ) -> impl FnOnce() -> Result<Run<Vec<Job>, Vec<Done>>, String> + Send + 'static {
     move || {
         let mut act = policy.open_act().map_err(|error| error.to_string())?;
         let from_ns = clock.now_ns();
         act.warm_up().map_err(|error| error.to_string())?;
         let took_ms = (clock.now_ns() - from_ns) / MS;
-        info!(policy = %policy.label().name, took_ms, "the action expert is warm");
+        let rehearsed = warm::rehearse(act.as_mut(), &clock, steps);
+        let rehearsed = rehearsed.map_err(|error| error.to_string())?;
+        let decision_ms = rehearsed.iter().max().map(|longest| longest / MS);
+        info!(policy = %policy.label().name, took_ms, decision_ms, "the action expert is warm");
+        warm.get_or_init(|| rehearsed);
         Ok(Box::new(move |jobs: Vec<Job>| {
             let from_ns = clock.now_ns();
             let (requests, rest): (Vec<_>, Vec<_>) =

@@ -519,7 +519,7 @@ position_gap = 10
 flow = true
 dt_ms = 20.0
 image_pixels_max = 2000000
-action_representation = \"joint_delta\"
+action_representation = \"eef_delta\"
 slots = [{ slot = 0, joint = \"left_joint_1\", unit = \"rad\" }]
 views = [{ view = \"overhead\", label = \"Overhead View\" }]
 

@@ -14,7 +14,7 @@ use vlad_motion::noise::{decision_seed, standard_normal};
 use vlad_motion::overlap::Overlap;
 use vlad_motion::planner::{GuardView, Plan, PlannerConfig, decide, disagreement, start};
 use vlad_motion::policy::{
-    ActRequest, ActRows, ContextFault, ContextSource, Guidance, PolicyError,
+    ActRequest, ActRows, Capability, ContextFault, ContextSource, Guidance, PolicyError,
 };
 use vlad_motion::prefix::history::History;
 use vlad_safety::mode::Mode;
@@ -29,10 +29,11 @@ use vlad_wire::stream::{AcceptedTargets, Chunks, Contexts, Events, Joints, Reque
 use vlad_wire::text::Name;
 
 use super::assembly::Assembly;
-use super::{About, Common, Done, ExpertCell, Job, Meeting};
+use super::{About, Common, Done, ExpertCell, ExpertConfig, Job, Meeting, gate};
 use crate::actuator::guard::{CHUNK_LATE, CHUNK_REFUSED};
 use crate::herald::{Herald, Saying};
 use crate::pulse::Pulse;
+use crate::role::CoreError;
 
 /// How long a chunk may take from the expert to the guard's buffer and back: after it the chunk
 /// was refused, and the next decision is made.
@@ -131,6 +132,17 @@ impl CellExpert {
             seq: (0, 0),
             shape,
         })
+    }
+
+    /// Begins with what decisions about nothing took; without any it knows no delay.
+    pub(super) fn begin_with(
+        &mut self,
+        delays_ns: &[u64],
+        config: &ExpertConfig,
+        capability: &Capability,
+    ) -> Result<(), CoreError> {
+        self.gate = gate(&self.shape, config, (capability, delays_ns))?;
+        Ok(())
     }
 
     pub(super) fn take_inputs(&mut self, common: &Common, now_ns: u64) {

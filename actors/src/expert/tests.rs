@@ -44,6 +44,8 @@ struct Calls {
 struct Counting {
     batch_max: usize,
     calls: Arc<Mutex<Calls>>,
+    /// What a decision about nothing takes, by this clock.
+    takes: Option<(Arc<ManualClock>, u64)>,
 }
 
 impl Policy for Counting {
@@ -148,6 +150,13 @@ impl Act for Counting {
             })
         };
         requests.iter().map(chunk).collect()
+    }
+
+    fn rehearse(&mut self, _: u16) -> Result<bool, PolicyError> {
+        if let Some((clock, ns)) = &self.takes {
+            clock.advance_to(clock.now_ns() + ns);
+        }
+        Ok(self.takes.is_some())
     }
 }
 
@@ -255,11 +264,17 @@ struct Floor {
 
 impl Floor {
     fn new(batch_max: usize, stream_layers: bool) -> Self {
+        Self::rehearsing(batch_max, stream_layers, None)
+    }
+
+    /// With decisions about nothing that take so long.
+    fn rehearsing(batch_max: usize, stream_layers: bool, takes_ns: Option<u64>) -> Self {
         let clock = Arc::new(ManualClock::default());
         let shared: SharedClock = clock.clone();
         let bus = Bus::queue(shared.clone(), |_| 0);
         let policy = Counting {
             batch_max,
+            takes: takes_ns.map(|ns| (clock.clone(), ns)),
             ..Counting::default()
         };
         let calls = policy.calls.clone();
@@ -566,4 +581,19 @@ fn a_part_with_a_flipped_bit_is_counted_and_the_right_one_is_used() {
     let events = floor.events(0);
     let said = |event: &Event| event.text.as_str().starts_with("malformed, 1 so far: ");
     assert_eq!(events.iter().filter(|event| said(event)).count(), 1);
+}
+
+/// The gate begins with what decisions about nothing take: a second is the age limit, and no action
+/// would be young enough.
+#[test]
+fn a_policy_that_is_too_slow_for_the_age_limit_is_refused_before_it_decides() {
+    for (takes_ms, runs) in [(900, true), (1_100, false)] {
+        let mut floor = Floor::rehearsing(1, false, Some(takes_ms * MS));
+        let stepped = floor.expert.step(floor.clock.now_ns());
+        assert_eq!(stepped.is_ok(), runs, "{takes_ms} ms");
+        if let Err(error) = stepped {
+            let text = error.to_string();
+            assert!(text.contains("guard.action_age_limit_ms"), "{text}");
+        }
+    }
 }

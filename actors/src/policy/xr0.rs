@@ -15,8 +15,12 @@
 //! | [`preset`] | checkpoints with random weights, with their manifest |
 //! | [`error`] | what can be wrong |
 //!
+//! Guidance is taken where the manifest says `vjp`: the derivative goes through the action expert's
+//! weights as they are held, so nothing is loaded twice, and costs about two more passes a step; its
+//! decisions are made one by one.
+//!
 //! Each half loads only its own weights, and computes on threads of its own. A chunk is a function
-//! of images, instruction, state, prefix and noise: the same inputs give the same bits, in one process
+//! of images, instruction, state, prefix, guidance and noise: the same inputs give the same bits, in one process
 //! or in several, layer by layer or as a whole, since a context travels without loss, unless
 //! `brain.context_encoding` says otherwise.
 
@@ -50,6 +54,7 @@ mod pool;
 pub mod preset;
 mod received;
 pub mod released;
+mod rows;
 mod sampler;
 pub mod setup;
 mod shelf;
@@ -133,7 +138,7 @@ impl Xr0Policy {
 fn capability(manifest: &Manifest) -> Capability {
     Capability {
         prefix_trained_max: manifest.prefix_trained_max,
-        guidance: false,
+        guidance: manifest.flow && manifest.vjp,
         batch_max: BATCH_MAX,
     }
 }
@@ -198,12 +203,13 @@ impl Policy for Xr0Policy {
 
     fn open_act(&self) -> Result<Box<dyn Act>, PolicyError> {
         let how = (self.profile(), self.setup.expert);
-        let sampler = Sampler::open(&self.checkpoint, self.robot_type.as_str(), how);
+        let (manifest, robot_type) = (Some(&self.manifest), self.robot_type.as_str());
+        let sampler = Sampler::open(&self.checkpoint, manifest, robot_type, how);
         Ok(Box::new(Xr0Act {
             sampler: sampler.map_err(cannot_open)?,
             self_test: self.self_test()?,
-            slots: self.manifest.slots.clone(),
             prefix_max: usize::from(self.manifest.prefix_trained_max),
+            guidance: self.capability().guidance,
             shelf: self.shelf.clone(),
             model_hash: self.model_hash.clone(),
         }))

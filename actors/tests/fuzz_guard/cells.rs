@@ -123,6 +123,7 @@ pub(crate) fn config(draw: &mut Draw) -> GuardConfig {
         following_lag_ms: draw.pick(&[0, 20]),
         speed_min: 0.05,
         late_chunk_rule: !draw.once_in(4),
+        disagreement_max: 5,
         realtime_priority: 0,
         lock_memory: false,
     }

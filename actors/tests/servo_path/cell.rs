@@ -164,6 +164,7 @@ fn config() -> GuardConfig {
         following_lag_ms: 20,
         speed_min: 0.05,
         late_chunk_rule: true,
+        disagreement_max: 5,
         realtime_priority: 0,
         lock_memory: false,
     }

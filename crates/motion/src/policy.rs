@@ -246,6 +246,16 @@ pub trait Act: Send {
     fn warm_up(&mut self) -> Result<(), PolicyError> {
         Ok(())
     }
+
+    /// Decides once about nothing, as a real decision of so many Euler steps is made, so that its
+    /// time can be taken; `false` where no time is worth taking.
+    ///
+    /// # Errors
+    /// As [`Act::warm_up`].
+    fn rehearse(&mut self, steps: u16) -> Result<bool, PolicyError> {
+        let _ = steps;
+        Ok(false)
+    }
 }
 
 /// A policy, of which a process opens the half that it runs.

@@ -17,7 +17,7 @@ use crate::context::{Context, KvLayer, Source, Tokens};
 use crate::dit::layout::Kind;
 use crate::dit::{Dit, Moment};
 use crate::error::{Error, Result};
-use crate::flow;
+use crate::flow::{self, Pull};
 use crate::frames::{FrameKey, Frames};
 use crate::layout::Part;
 use crate::model::decision::Decision;
@@ -509,6 +509,31 @@ impl ActionExpert {
         let actions = flow::sample(&decision.start()?, decision.steps, trace, |x, step| {
             let moment = &moments[step];
             self.dit.velocity(x, moment, &conditions, &mut Blind)
+        })?;
+        Ok(actions.to_device(&Device::Cpu)?)
+    }
+
+    /// Denoises a chunk as [`ActionExpert::sample`] does, pulled towards known actions. It takes the
+    /// weights as they are held, in both forms: nothing is loaded twice. Its numbers are those of
+    /// differentiable operations, a little off the served form's.
+    ///
+    /// # Errors
+    /// As [`ActionExpert::sample`]; a prefix besides; a guidance of another shape.
+    pub fn sample_guided(
+        &self,
+        source: &dyn Source,
+        decision: &Decision,
+        pull: &Pull,
+    ) -> Result<Tensor> {
+        if decision.prefix.is_some() {
+            return Err(Error::input("a prefix and guidance at once"));
+        }
+        let given = decision.given();
+        let conditions = self.dit.condition(source, &given, self.kind, &mut Blind)?;
+        let moments = self.moments(decision.steps)?;
+        let actions = flow::guided(&decision.start()?, decision.steps, pull, |x, step| {
+            self.dit
+                .velocity(x, &moments[step], &conditions, &mut Blind)
         })?;
         Ok(actions.to_device(&Device::Cpu)?)
     }

@@ -2,13 +2,15 @@
 //!
 //! Every layer has two forms, chosen when it is loaded ([`Path`]): *plain* is made of differentiable
 //! operations alone, for training and for looking at every intermediate result; *served* uses the
-//! library's fused operations. Statistics, softmax and rotation run in f32 whatever the weights' type
+//! library's fused operations, but for an input that keeps its history: that is gone back through, and
+//! fused operations keep none. Statistics, softmax and rotation run in f32 whatever the weights' type
 //! is, as in the reference (§6.6).
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`weights`] | where weights come from, and in which form a network takes them |
 //! | [`linear`] | products with weights in f32, bf16, eight or four bits |
+//! | `frozen` | how such products are gone back through |
 //! | here | norms, MLPs, attention |
 
 use candle_core::{D, DType, Tensor};
@@ -17,6 +19,7 @@ use crate::error::Result;
 use crate::nn::linear::Linear;
 use crate::nn::weights::{Path, Weights};
 
+mod frozen;
 pub mod linear;
 pub mod weights;
 
@@ -46,7 +49,7 @@ impl RmsNorm {
     /// # Errors
     /// Another last dimension than `size`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if self.path == Path::Served {
+        if self.path.fuses(x) {
             let x = x.contiguous()?;
             return Ok(candle_nn::ops::rms_norm(&x, &self.weight, self.eps as f32)?);
         }
@@ -231,9 +234,10 @@ pub fn attend(
 }
 
 fn softmax(scores: &Tensor, path: Path) -> Result<Tensor> {
-    Ok(match path {
-        Path::Plain => candle_nn::ops::softmax(scores, D::Minus1)?,
-        Path::Served => candle_nn::ops::softmax_last_dim(&scores.contiguous()?)?,
+    Ok(if path.fuses(scores) {
+        candle_nn::ops::softmax_last_dim(&scores.contiguous()?)?
+    } else {
+        candle_nn::ops::softmax(scores, D::Minus1)?
     })
 }
 

@@ -123,6 +123,20 @@ impl Normaliser {
     /// # Errors
     /// A number of values that is no whole number of rows, or too many.
     pub fn encode(&self, physical: &[f32]) -> error::Result<Vec<f32>> {
+        self.masked(physical, |a, std, mean| {
+            (a - mean) / (std + PROFILE_B_EPSILON)
+        })
+    }
+
+    /// Normalises the first rows of a chunk for a network of profile A, which decodes without the
+    /// epsilon: `(a - mean) / std * mask`, in f32; [`Normaliser::decode`] turned round.
+    ///
+    /// # Shapes
+    /// As [`Normaliser::encode`].
+    ///
+    /// # Errors
+    /// As [`Normaliser::encode`].
+    pub fn encode_plainly(&self, physical: &[f32]) -> error::Result<Vec<f32>> {
         self.masked(physical, |a, std, mean| (a - mean) / std)
     }
 
@@ -135,10 +149,12 @@ impl Normaliser {
     /// # Errors
     /// As [`Normaliser::encode`].
     pub fn decode_masked(&self, normalised: &[f32]) -> error::Result<Vec<f32>> {
-        self.masked(normalised, |x, std, mean| x * std + mean)
+        self.masked(normalised, |x, std, mean| {
+            x * (std + PROFILE_B_EPSILON) + mean
+        })
     }
 
-    /// Applies a function of value, deviation with epsilon, and mean; 0 in unused slots.
+    /// Applies a function of value, deviation and mean; 0 in unused slots.
     fn masked(
         &self,
         values: &[f32],
@@ -155,7 +171,7 @@ impl Normaliser {
         let tables = self.std.iter().zip(&self.mean);
         let one = |(value, (std, mean)): (&f32, (&f32, &f32))| {
             if ACTIVE_STD_MIN < *std {
-                each(*value, std + PROFILE_B_EPSILON, *mean)
+                each(*value, *std, *mean)
             } else {
                 0.0
             }
@@ -198,6 +214,16 @@ mod tests {
         assert!((back[0] - 7.0).abs() < 1e-6 && back[1].total_cmp(&0.0).is_eq());
         let second_row = normaliser.encode(&[0.0, 0.0, 9.0, 2.2e-5]).unwrap();
         assert_eq!(second_row[2..], [0.0, 2.2e-5 / (1.1e-5f32 + 1e-6)]);
+    }
+
+    #[test]
+    fn without_the_epsilon_encoding_is_decoding_turned_round() {
+        let normaliser = two_by_two();
+        let physical = normaliser.decode(&[3.0, 0.0, 0.0, -7.0]).unwrap();
+        let encoded = normaliser.encode_plainly(&physical).unwrap();
+        for (ours, normalised) in encoded.iter().zip([3.0, 0.0, 0.0, -7.0]) {
+            assert!((ours - normalised).abs() < 1e-5, "{encoded:?}");
+        }
     }
 
     #[test]

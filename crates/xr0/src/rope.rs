@@ -61,7 +61,7 @@ impl Tables {
     /// Another number of positions, or another width of a head.
     pub fn rotate(&self, x: &Tensor, path: Path) -> Result<Tensor> {
         let wide = x.to_dtype(DType::F32)?;
-        if path == Path::Served {
+        if path.fuses(&wide) {
             let rotated = candle_nn::rotary_emb::rope(&wide.contiguous()?, &self.cos, &self.sin)?;
             return Ok(rotated.to_dtype(x.dtype())?);
         }

@@ -1,4 +1,5 @@
-//! The served form: what it keeps, what it skips and what it takes at once change no decision.
+//! The served form: what it keeps, what it skips and what it takes at once change no decision; and it
+//! can be pulled.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -14,6 +15,7 @@ use candle_core::{Device, Tensor};
 use vlad_xr0::checkpoint::Checkpoint;
 use vlad_xr0::context::{Context, Joined, KvLayer};
 use vlad_xr0::dit::layout::Kind;
+use vlad_xr0::flow::{Pull, times};
 use vlad_xr0::model::decision::Decision;
 use vlad_xr0::model::{ActionExpert, Options, Profile, Prompt, View, Vlm};
 use vlad_xr0::nn::weights::{Path, WeightType};
@@ -269,4 +271,150 @@ fn a_batch_has_a_bound() {
     let one = prompt(&[("Ego View", &image)], "Go.");
     assert!(vlm.prepare(&[]).is_err());
     assert!(vlm.prepare(&vec![one; 17]).is_err());
+}
+
+/// A context, and the action expert in some form.
+fn opened(options: &Options) -> (Context, ActionExpert) {
+    let checkpoint = checkpoint();
+    let image = picture(1);
+    let vlm = Vlm::load(&checkpoint, &served(options.profile.kind)).unwrap();
+    let asked = [prompt(&[("Ego View", &image)], "Fold the towel.")];
+    let context = vlm.context(&asked, &mut Blind).unwrap();
+    (context, ActionExpert::load(&checkpoint, options).unwrap())
+}
+
+fn chunk_of(numbers: &[f32]) -> Tensor {
+    Tensor::from_slice(numbers, (1, CHUNK.0, CHUNK.1), &Device::Cpu).unwrap()
+}
+
+/// Towards a wave, with one weight a row.
+fn pull(weights: &[f32; CHUNK.0]) -> Pull {
+    let n = CHUNK.0 * CHUNK.1;
+    let target: Vec<_> = (0..n).map(|i| (i as f32 * 0.37).cos()).collect();
+    let each: Vec<_> = weights
+        .iter()
+        .flat_map(|weight| [*weight; CHUNK.1])
+        .collect();
+    Pull {
+        target: chunk_of(&target),
+        weights: chunk_of(&each),
+        beta: 5.0,
+    }
+}
+
+/// Weights that fall: two rows frozen, five pulled, three free.
+const SOFT: [f32; CHUNK.0] = [1.0, 1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.0, 0.0, 0.0];
+
+fn pulled(expert: &ActionExpert, context: &Context, decision: &Decision, pull: &Pull) -> Vec<f32> {
+    numbers(&expert.sample_guided(context, decision, pull).unwrap())
+}
+
+/// The derivative of `Σ e ⊙ (x + (1 − t) v(x))` by central differences, number by number.
+fn differences(end: impl Fn(&[f32]) -> Vec<f32>, x: &[f32], e: &[f32]) -> Vec<f32> {
+    const STEP: f32 = 1e-2;
+    let along = |at: usize, step: f32| {
+        let mut moved = x.to_vec();
+        moved[at] += step;
+        let products = end(&moved).into_iter().zip(e);
+        products.map(|(end, e)| f64::from(end * e)).sum::<f64>()
+    };
+    let slope = |at| (along(at, STEP) - along(at, -STEP)) / f64::from(2.0 * STEP);
+    (0..x.len()).map(|at| slope(at) as f32).collect()
+}
+
+/// The formula of real-time chunking, with the network as a black box.
+#[test]
+fn a_guided_sample_is_the_one_whose_derivative_is_taken_by_differences() {
+    let (context, expert) = opened(&served(B));
+    let (mut decision, pull) = (decision(1), pull(&SOFT));
+    decision.steps = 2;
+    let (target, weights) = (numbers(&pull.target), numbers(&pull.weights));
+    let mut x = numbers(&decision.noise);
+    for t in times(2) {
+        let velocity = |x: &[f32]| {
+            let v = expert.velocity(&context, &decision, (&chunk_of(x), &[t]), &mut Blind);
+            numbers(&v.unwrap())
+        };
+        let end = |x: &[f32]| -> Vec<f32> {
+            let ends = x.iter().zip(velocity(x));
+            ends.map(|(x, v)| x + (1.0 - t as f32) * v).collect()
+        };
+        let e: Vec<_> = (0..x.len())
+            .zip(end(&x))
+            .map(|(at, end)| weights[at] * (target[at] - end))
+            .collect();
+        let back = differences(end, &x, &e);
+        let strength = pull.strength(t) as f32;
+        let v = velocity(&x);
+        for at in 0..x.len() {
+            x[at] += (v[at] + strength * back[at]) / 2.0;
+        }
+    }
+    let ours = pulled(&expert, &context, &decision, &pull);
+    let free = numbers(&expert.sample(&context, &decision, &mut Blind).unwrap());
+    let (moved, miss) = (largest_gap(&ours, &free), largest_gap(&ours, &x));
+    assert!(0.5 < moved, "{moved}");
+    // Differences of f32 numbers: 1e-7 of a sum of some tens, over twice the step.
+    assert!(miss < 2e-3 * moved, "{miss} of {moved}");
+}
+
+#[test]
+fn every_form_and_every_type_of_weights_is_pulled_alike() {
+    for kind in [Kind::A, B] {
+        let of = |path, weights| {
+            let (context, expert) = opened(&options(path, weights, kind));
+            pulled(&expert, &context, &decision(1), &pull(&SOFT))
+        };
+        let plain = of(Path::Plain, WeightType::F32);
+        for (weights, limit) in [
+            (WeightType::F32, 1e-4),
+            (WeightType::Bf16, 1e-4),
+            (WeightType::Q8, 0.5),
+        ] {
+            let gap = largest_gap(&plain, &of(Path::Served, weights));
+            assert!(gap < limit, "{weights}: {gap}");
+        }
+    }
+}
+
+#[test]
+fn without_weights_a_guided_sample_is_the_free_one() {
+    let none = pull(&[0.0; CHUNK.0]);
+    for (path, limit) in [(Path::Plain, 0.0), (Path::Served, 1e-5)] {
+        let (context, expert) = opened(&options(path, WeightType::F32, B));
+        let free = numbers(&expert.sample(&context, &decision(1), &mut Blind).unwrap());
+        let gap = largest_gap(&pulled(&expert, &context, &decision(1), &none), &free);
+        assert!(gap <= limit, "{path:?}: {gap}");
+    }
+}
+
+#[test]
+fn what_is_pulled_comes_nearer_to_where_it_is_pulled() {
+    let (context, expert) = opened(&served(B));
+    let mut hard = [0.0; CHUNK.0];
+    hard[..4].fill(1.0);
+    for (weights, n_rows) in [(hard, 4), ([1.0; CHUNK.0], CHUNK.0)] {
+        let pull = pull(&weights);
+        let target = numbers(&pull.target);
+        for seed in 1..5 {
+            let decision = decision(seed);
+            let free = numbers(&expert.sample(&context, &decision, &mut Blind).unwrap());
+            let ours = pulled(&expert, &context, &decision, &pull);
+            let error = |chunk: &[f32]| {
+                let rows = chunk.iter().zip(&target).take(n_rows * CHUNK.1);
+                rows.map(|(a, b)| (a - b).powi(2)).sum::<f32>()
+            };
+            let (before, after) = (error(&free), error(&ours));
+            assert!(after < 0.5 * before, "seed {seed}: {before} to {after}");
+        }
+    }
+}
+
+#[test]
+fn a_prefix_and_guidance_at_once_are_refused() {
+    let (context, expert) = opened(&served(B));
+    let decision = decision(1).with_prefix(&[0.5; 8]).unwrap();
+    let refused = expert.sample_guided(&context, &decision, &pull(&SOFT));
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("a prefix and guidance at once"), "{text}");
 }

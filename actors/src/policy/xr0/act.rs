@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use vlad_motion::policy::{Act, ActRequest, ActRows, ContextFault, PolicyError};
-use vlad_wire::manifest::SlotLabel;
 use vlad_wire::msg::think::Digest;
 use vlad_xr0::checkpoint::digest::hex;
 use vlad_xr0::context::Source;
@@ -14,22 +13,15 @@ use super::received::Received;
 use super::sampler::{Inputs, Sampler};
 use super::shelf::Shelf;
 
-/// Makes absolute targets of decoded actions that are joint positions: the slots with a joint, and
-/// 0 in the others, whose numbers mean nothing (reference §7.4).
-pub(super) fn targets(decoded: &[f32], slots: &[SlotLabel], width: usize) -> Vec<f32> {
-    let used = |slot: usize| slots.iter().any(|label| label.slot == slot);
-    let in_slot = |(at, value): (usize, &f32)| if used(at % width) { *value } else { 0.0 };
-    decoded.iter().enumerate().map(in_slot).collect()
-}
-
 /// The action expert's half, for the cells of one manifest.
 pub(super) struct Xr0Act {
     pub(super) sampler: Sampler,
     /// Tried when the half is warmed up.
     pub(super) self_test: Option<SelfTest>,
-    pub(super) slots: Vec<SlotLabel>,
     /// Longest prefix that it was trained with.
     pub(super) prefix_max: usize,
+    /// Whether it takes guidance.
+    pub(super) guidance: bool,
     /// Where contexts lie that are handed over by reference.
     pub(super) shelf: Option<Arc<Shelf>>,
     pub(super) model_hash: Digest,
@@ -56,6 +48,10 @@ impl Act for Xr0Act {
         let tried = golden.map_or(Ok(()), |golden| self.sampler.try_golden(golden));
         tried.map_err(|error| PolicyError::Open(error.to_string()))
     }
+
+    fn rehearse(&mut self, steps: u16) -> Result<bool, PolicyError> {
+        self.sampler.rehearse(usize::from(steps)).map(|()| true)
+    }
 }
 
 impl Xr0Act {
@@ -69,8 +65,9 @@ impl Xr0Act {
                 _ => format!("a prefix of {n} actions, it was trained with at most {most}"),
             }));
         }
-        if request.guidance.is_some() {
-            return Err(decide("this build takes no guidance".to_owned()));
+        if request.guidance.is_some() && !self.guidance {
+            let problem = "the checkpoint takes no guidance: its manifest says vjp = false";
+            return Err(decide(problem.to_owned()));
         }
         let theirs = &request.context.head().model_hash;
         if *theirs != self.model_hash {
@@ -90,20 +87,24 @@ impl Xr0Act {
         Ok(received)
     }
 
-    /// All at once. If that fails, each by itself, so that one whose context is bad or late does not
+    /// All at once, but for guided ones. If that fails, each by itself, so that one whose context is bad or late does not
     /// keep the others from their chunk.
     fn chunks(&self, sound: &[(&ActRequest, &Received<'_>)]) -> Vec<Result<ActRows, PolicyError>> {
         let batch: Vec<_> = sound
             .iter()
             .map(|(request, received)| inputs(request, *received))
             .collect();
+        let guided = batch.iter().any(|one| one.guidance.is_some());
         let whole = match (batch.as_slice(), sound) {
             ([], _) => return Vec::new(),
             ([_], [(_, received)]) => return vec![self.chunk(&batch, received)],
-            _ => self.sampler.actions(&batch),
+            _ => (!guided).then(|| self.sampler.actions(&batch)),
         };
-        if let Ok(decoded) = whole {
-            return decoded.iter().map(|decoded| self.rows(decoded)).collect();
+        if let Some(Ok(decoded)) = whole {
+            let each = decoded.iter().zip(sound);
+            return each
+                .map(|(decoded, (request, _))| self.rows(decoded, &request.state))
+                .collect();
         }
         let alone = batch.chunks(1).zip(sound);
         alone
@@ -117,16 +118,19 @@ impl Xr0Act {
         drop(received.failed());
         let decoded = self.sampler.actions(one);
         let decoded = decoded.map_err(|error| received.failed().unwrap_or(error))?;
-        self.rows(&decoded.concat())
+        let state = one.first().map_or(&[][..], |inputs| inputs.state);
+        self.rows(&decoded.concat(), state)
     }
 
-    fn rows(&self, decoded: &[f32]) -> Result<ActRows, PolicyError> {
+    fn rows(&self, decoded: &[f32], state: &[f32]) -> Result<ActRows, PolicyError> {
         let (horizon, width) = self.sampler.shape();
-        let too_large = |_| PolicyError::Decide("the chunk is too large".to_owned());
+        let decide = |problem: &str| PolicyError::Decide(problem.to_owned());
+        let too_large = |_| decide("the chunk is too large");
+        let targets = self.sampler.targets(decoded, state)?;
         Ok(ActRows {
             horizon: u16::try_from(horizon).map_err(too_large)?,
             width: u16::try_from(width).map_err(too_large)?,
-            rows: targets(decoded, &self.slots, width),
+            rows: targets.ok_or_else(|| decide("the manifest does not say what a row means"))?,
         })
     }
 }
@@ -137,6 +141,7 @@ pub(super) fn inputs<'a>(request: &'a ActRequest, source: &'a dyn Source) -> Inp
         source,
         state: &request.state,
         prefix: &request.prefix,
+        guidance: request.guidance.as_ref(),
         noise: &request.noise,
         steps: usize::from(request.steps),
     }

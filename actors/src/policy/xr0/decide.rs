@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use vlad_motion::noise::standard_normal;
 use vlad_motion::policy::PolicyError;
-use vlad_wire::manifest::{ActionRepresentation, Manifest, ViewLabel};
+use vlad_wire::manifest::{Manifest, ViewLabel};
 use vlad_wire::text::Instruction;
 use vlad_xr0::checkpoint::Checkpoint;
 use vlad_xr0::context::bytes::Encoding;
@@ -16,7 +16,6 @@ use vlad_xr0::error::Error;
 use vlad_xr0::preprocess::RgbImage;
 use vlad_xr0::prompt::prompt;
 
-use super::act::targets;
 use super::error::Xr0Error;
 use super::manifest::{self, images};
 use super::sampler::{Inputs as SamplerInputs, Sampler};
@@ -85,8 +84,8 @@ pub struct Decided {
     pub noise: Vec<f32>,
     /// Decoded actions, `(horizon, width)`; what stands in inactive slots means nothing.
     pub actions: Vec<f32>,
-    /// Absolute targets in slots, `(horizon, width)`, where a manifest says that the actions are
-    /// joint positions: what a guard gets.
+    /// Absolute targets in slots, `(horizon, width)`, where a manifest says what the actions count
+    /// from: joint positions are what a guard gets, tool poses are in the base's axes.
     pub targets: Option<Vec<f32>>,
 }
 
@@ -127,7 +126,8 @@ pub fn decide(dir: &Path, inputs: &Inputs) -> Result<Decided, Xr0Error> {
             "a prefix of {n} actions; the manifest's prefix_trained_max is {prefix_max}"
         )));
     }
-    let sampler = Sampler::open(&checkpoint, &robot_type, (profile, inputs.half))?;
+    let how = (profile, inputs.half);
+    let sampler = Sampler::open(&checkpoint, manifest.as_ref(), &robot_type, how)?;
     let (horizon, width) = sampler.shape();
     let (seed, noise) = match &inputs.noise {
         Noise::Seed(seed) => (Some(*seed), standard_normal(*seed, horizon * width)),
@@ -139,6 +139,7 @@ pub fn decide(dir: &Path, inputs: &Inputs) -> Result<Decided, Xr0Error> {
         source: &context,
         state: &inputs.state,
         prefix: &inputs.prefix,
+        guidance: None,
         noise: &noise,
         steps: inputs.steps,
     };
@@ -154,18 +155,9 @@ pub fn decide(dir: &Path, inputs: &Inputs) -> Result<Decided, Xr0Error> {
         p_end: context.tokens.p_end.first().copied().unwrap_or(0),
         seed,
         noise,
-        targets: manifest
-            .as_ref()
-            .and_then(|manifest| absolute(manifest, &actions, width)),
+        targets: sampler.targets(&actions, &inputs.state)?,
         actions,
     })
-}
-
-/// The targets that decoded actions are, if they are joint positions: any other kind of row needs a
-/// pose to become one.
-fn absolute(manifest: &Manifest, actions: &[f32], width: usize) -> Option<Vec<f32>> {
-    let joints = manifest.action_representation == Some(ActionRepresentation::JointAbsolute);
-    joints.then(|| targets(actions, &manifest.slots, width))
 }
 
 /// The context of one question, through its bytes.

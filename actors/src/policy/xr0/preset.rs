@@ -173,6 +173,8 @@ note = \"{NOTE}\"
 {kind}
 rope_inv_freq_bf16 = false
 flow = true
+# Takes guidance: a sample can be pulled towards what was accepted.
+vjp = true
 # Length of a tick, ms.
 dt_ms = {dt_ms:?}
 # Most pixels of an image after preprocessing.

@@ -17,6 +17,7 @@ mod batches;
 mod contexts;
 mod decisions;
 mod given;
+mod guidance;
 mod manifests;
 mod mutations;
 mod prefix;

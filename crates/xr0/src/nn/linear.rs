@@ -9,6 +9,9 @@
 //!
 //! A tile is `TILE` outputs: widened it fits the core's own cache, and threads work on tiles beside
 //! each other. A sum over inputs is never cut, so results do not depend on how the work is split.
+//!
+//! An input that keeps its history, since somebody asks what it changes, gets the same numbers, and
+//! gives its gradient back whatever the weight is held as; a weight that is no variable gets none.
 
 use std::sync::Arc;
 
@@ -16,7 +19,8 @@ use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
 use candle_core::{DType, Module, Tensor};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::nn::frozen;
 use crate::nn::weights::{Path, WeightType, Weights};
 
 /// Outputs of a tile: 256 × 2560 numbers in f32 are 2.5 MB.
@@ -160,6 +164,16 @@ impl Kernel {
 
     /// `(rows, in)` → `(rows, out)`.
     fn times(&self, x: &Tensor) -> Result<Tensor> {
+        let learns = matches!(self, Self::Turned(weight) if weight.track_op());
+        if !x.track_op() || learns {
+            return self.product(x);
+        }
+        let kernel = self.clone();
+        let back = Box::new(move |gradient: &Tensor| kernel.times_turned(gradient));
+        frozen::enter(x, self.product(&x.detach())?, back)
+    }
+
+    fn product(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Turned(weight) => Ok(x.matmul(weight)?),
             Self::Tiles(tiles) => {
@@ -174,6 +188,35 @@ impl Kernel {
             }
         }
     }
+
+    /// `(rows, out)` → `(rows, in)`: the product with the weight itself, as a gradient goes back.
+    fn times_turned(&self, y: &Tensor) -> Result<Tensor> {
+        let y = y.contiguous()?;
+        match self {
+            Self::Turned(weight) => Ok(y.matmul(&weight.t()?)?),
+            Self::Tiles(tiles) => {
+                let (mut sum, mut first) = (None::<Tensor>, 0);
+                for tile in tiles.iter() {
+                    let weight = tile.weight(&y)?; // (outputs, in)
+                    let n = weight.dim(0)?;
+                    let part = y.narrow(1, first, n)?.contiguous()?.matmul(&weight)?;
+                    sum = Some(match sum {
+                        Some(sum) => (sum + part)?,
+                        None => part,
+                    });
+                    first += n;
+                }
+                sum.ok_or_else(|| Error::input("a weight without outputs"))
+            }
+            Self::Quantised(weight) => {
+                let weight = match weight {
+                    QMatMul::QTensor(blocks) => blocks.dequantize(y.device())?,
+                    QMatMul::Tensor(weight) | QMatMul::TensorF16(weight) => weight.clone(),
+                };
+                Ok(y.matmul(&weight.to_dtype(y.dtype())?)?)
+            }
+        }
+    }
 }
 
 impl Tile {
@@ -183,6 +226,15 @@ impl Tile {
             Self::Bf16(weight) => x.matmul(&weight.to_dtype(DType::F32)?)?,
             Self::Blocks(weight) => x.matmul(&weight.dequantize(x.device())?.t()?)?,
         })
+    }
+
+    /// `(outputs, in)`, on the device and in the type of `like`.
+    fn weight(&self, like: &Tensor) -> Result<Tensor> {
+        let weight = match self {
+            Self::Bf16(weight) => weight.t()?.to_dtype(like.dtype())?,
+            Self::Blocks(weight) => weight.dequantize(like.device())?.to_dtype(like.dtype())?,
+        };
+        Ok(weight)
     }
 }
 
@@ -353,6 +405,58 @@ mod tests {
         assert_eq!(product(), [[3.0, 3.0]]);
         weight.set(&(weight.as_tensor() * 2.0).unwrap()).unwrap();
         assert_eq!(product(), [[6.0, 6.0]]);
+    }
+
+    /// `x·Wᵀ` is linear: its gradient of `Σ e ⊙ (x·Wᵀ)` is `e·W`, however the weight is held.
+    #[test]
+    fn what_goes_back_through_a_product_goes_through_the_weight_as_it_is_held() {
+        for held in [
+            WeightType::F32,
+            WeightType::Bf16,
+            WeightType::Q8,
+            WeightType::Q4,
+        ] {
+            for few_rows in [false, true] {
+                let linear = linear(held, few_rows);
+                let x = Tensor::zeros((3, 512), DType::F32, &Device::Cpu).unwrap();
+                let x = candle_core::Var::from_tensor(&x).unwrap();
+                let e: Vec<f32> = (0..3 * 300).map(|i| (i as f32 * 0.3).cos()).collect();
+                let e = Tensor::from_vec(e, (3, 300), &Device::Cpu).unwrap();
+                let y = linear.forward(x.as_tensor()).unwrap();
+                let sum = (y * &e).unwrap().sum_all().unwrap();
+                let gradients = sum.backward().unwrap();
+                let gradient = gradients.get(&x).unwrap();
+                // Input by input: what the product of a unit vector with the weight is.
+                let eye = Tensor::eye(512, DType::F32, &Device::Cpu).unwrap();
+                let weight = linear.forward(&eye.narrow(0, 0, 5).unwrap()).unwrap(); // (5, out)
+                let expected = e.matmul(&weight.t().unwrap()).unwrap(); // (3, 5)
+                let ours = gradient.narrow(1, 0, 5).unwrap().contiguous().unwrap();
+                let numbers = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                let gap = largest_difference(&numbers(&ours), &numbers(&expected));
+                // A unit vector is rounded to eight bits too where blocks are multiplied as they are.
+                assert!(gap < 0.1, "{held}, few rows {few_rows}: {gap}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_input_that_keeps_its_history_gets_the_same_numbers_to_the_bit() {
+        for held in [
+            WeightType::F32,
+            WeightType::Bf16,
+            WeightType::Q8,
+            WeightType::Q4,
+        ] {
+            let linear = linear(held, true);
+            let x: Vec<f32> = (0..2 * 512).map(|i| (i as f32 * 0.7).cos()).collect();
+            let x = Tensor::from_vec(x, (2, 512), &Device::Cpu).unwrap();
+            let kept = candle_core::Var::from_tensor(&x).unwrap();
+            let numbers = |x: &Tensor| {
+                let y = linear.forward(x).unwrap();
+                y.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            };
+            assert_eq!(numbers(&x), numbers(kept.as_tensor()), "{held}");
+        }
     }
 
     #[test]

@@ -19,6 +19,13 @@ pub enum Path {
     Served,
 }
 
+impl Path {
+    /// Whether an operation on `x` takes its fused form: these cannot be gone back through.
+    pub fn fuses(self, x: &Tensor) -> bool {
+        self == Self::Served && !x.track_op()
+    }
+}
+
 /// What the large weights are held as. Norms, biases and tables keep the type that is computed in.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,

@@ -23,7 +23,6 @@ pub(super) fn own_faults(manifest: &Manifest) -> Vec<String> {
         manifest.flow,
         "flow: must be true, the network integrates a flow",
     );
-    demand(!manifest.vjp, "vjp: guidance is not in this build");
     in_file(&faults)
 }
 
@@ -31,10 +30,13 @@ pub(super) fn own_faults(manifest: &Manifest) -> Vec<String> {
 pub(super) fn cell_faults(manifest: &Manifest, cell: &CellShape) -> Vec<String> {
     let found = manifest.mismatches(cell);
     let mut faults: Vec<_> = found.iter().map(ToString::to_string).collect();
-    let rows = manifest.action_representation;
-    if rows.is_some_and(|rows| rows != ActionRepresentation::JointAbsolute) {
-        let problem = "action_representation: joint_absolute is the only one that drives a cell in this build";
-        faults.push(problem.to_owned());
+    match manifest.action_representation {
+        Some(ActionRepresentation::JointAbsolute | ActionRepresentation::JointDelta) | None => {}
+        Some(ActionRepresentation::EefDelta | ActionRepresentation::StepDelta) => {
+            let problem = "action_representation: joint_absolute and joint_delta alone drive a \
+                           cell in this build";
+            faults.push(problem.to_owned());
+        }
     }
     in_file(&faults)
 }

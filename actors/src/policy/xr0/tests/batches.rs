@@ -84,7 +84,7 @@ fn a_batch_is_its_single_decisions_within_rounding() {
     let several = together(&policy, &jobs);
     assert_eq!(several.order[..4], [0, 1, 2, 0], "layer by layer");
     let how = (policy.profile(), policy.setup.expert);
-    let sampler = Sampler::open(&policy.checkpoint, "dual_arm", how).unwrap();
+    let sampler = Sampler::open(&policy.checkpoint, None, "dual_arm", how).unwrap();
     let singles: Vec<_> = jobs.iter().map(|job| alone(&policy, job)).collect();
     let requests: Vec<_> = (5..)
         .zip(several.contexts.into_values())

@@ -1,7 +1,7 @@
 //! Think and Act through their traits: chunks, and their sameness.
 
 use vlad_motion::noise::standard_normal;
-use vlad_motion::policy::{ActRequest, ContextSource, Guidance};
+use vlad_motion::policy::{ActRequest, ContextSource};
 use vlad_wire::clock::{SECOND, SharedClock, SystemClock};
 use vlad_wire::msg::think::{DType, PartData};
 use vlad_wire::text::Instruction;
@@ -102,18 +102,12 @@ fn a_chunk_depends_on_what_is_seen_and_on_the_noise() {
 fn a_request_that_profile_a_cannot_serve_is_refused() {
     let policy = Tiny::new(1).open().unwrap();
     let good = request(thought(&policy, 1), 1);
-    let guidance = Guidance {
-        target: vec![],
-        weights: vec![],
-        beta: 1.0,
-    };
     let changed = |change: &dyn Fn(&mut ActRequest)| {
         let mut request = good.clone();
         change(&mut request);
         act(&policy, request).unwrap_err().to_string()
     };
     assert!(changed(&|r| r.prefix = vec![vec![0.0; 32]]).contains("takes no prefix"));
-    assert!(changed(&|r| r.guidance = Some(guidance.clone())).contains("no guidance"));
     assert!(changed(&|r| r.noise.truncate(31)).contains("30 × 32"));
     assert!(changed(&|r| r.state.truncate(31)).contains("reads 32"));
     assert!(changed(&|r| r.steps = 0).contains("step"));
@@ -231,7 +225,7 @@ fn the_number_of_threads_does_not_change_a_bit() {
     let decided = [1, 2, 3].map(|threads| {
         let mut prefill = Prefill::open(&checkpoint, how.0, how.1).unwrap();
         prefill.pool = pool::Pool::of("think", threads).unwrap();
-        let mut sampler = Sampler::open(&checkpoint, "dual_arm", how).unwrap();
+        let mut sampler = Sampler::open(&checkpoint, None, "dual_arm", how).unwrap();
         sampler.pool = pool::Pool::of("act", threads).unwrap();
         let context = context(&prefill, &question, Encoding::Exact).unwrap();
         let (state, noise) = (state(), standard_normal(5, 30 * 32));
@@ -239,6 +233,7 @@ fn the_number_of_threads_does_not_change_a_bit() {
             source: &context,
             state: &state,
             prefix: &[],
+            guidance: None,
             noise: &noise,
             steps: 5,
         };
@@ -448,14 +443,30 @@ fn without_a_manifest_labels_are_needed_and_there_are_no_targets() {
 }
 
 #[test]
-fn actions_that_are_no_joint_positions_are_no_targets() {
+fn differences_of_joints_count_from_the_state_and_other_rows_without_a_pose_are_no_targets() {
     let tiny = Tiny::new(1);
     let absolute = decide(&tiny.dir, &inputs()).unwrap();
-    assert!(absolute.targets.is_some());
     tiny.edit("\"joint_absolute\"", "\"joint_delta\"");
-    let decided = decide(&tiny.dir, &inputs()).unwrap();
-    assert_eq!(decided.targets, None);
-    assert_eq!(decided.actions, absolute.actions);
+    let delta = decide(&tiny.dir, &inputs()).unwrap();
+    assert_eq!(delta.actions, absolute.actions, "the network is the same");
+    let (given, used) = (state(), robot().slots().slots().to_vec());
+    let targets = delta.targets.unwrap();
+    for (at, (target, action)) in targets.iter().zip(&delta.actions).enumerate() {
+        let slot = at % 32;
+        let expected = if used.contains(&slot) {
+            given[slot] + action
+        } else {
+            0.0
+        };
+        assert!((target - expected).abs() < 1e-6, "at {at}: {target}");
+    }
+    for representation in ["eef_delta", "step_delta"] {
+        let tiny = Tiny::new(1);
+        tiny.edit("joint_absolute", representation);
+        let decided = decide(&tiny.dir, &inputs()).unwrap();
+        assert_eq!(decided.targets, None, "{representation}");
+        assert_eq!(decided.actions, absolute.actions);
+    }
 }
 
 #[test]

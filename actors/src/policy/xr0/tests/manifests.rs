@@ -62,11 +62,11 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ),
     (
         "\"joint_absolute\"",
-        "\"joint_delta\"",
-        "action_representation: joint_absolute",
+        "\"eef_delta\"",
+        "action_representation: joint_absolute and joint_delta alone",
     ),
     ("flow = true", "flow = false", "flow: must be true"),
-    ("flow = true", "flow = true\nvjp = true", "vjp: "),
+    ("flow = true", "flow = false", "vjp: needs a flow"),
     (
         "flow = true",
         "flow = true\nself_test = { file = \"../t\", sha256 = \"0\" }",
@@ -299,7 +299,7 @@ fn a_released_checkpoint_has_its_built_in_manifest() {
     for named in [
         "bridge_delta has horizon 4, but the rows of its statistics is 30",
         "slot 0 of bridge_delta is an action's, but its std in row 0",
-        "joint_absolute is the only one that drives a cell",
+        "joint_absolute and joint_delta alone drive a cell",
         "the cell has no camera third_view",
         "dt_ms: 200",
     ] {
