@@ -28,6 +28,10 @@ pub struct AxisToml {
     pub jerk_max_m_s3: f64,
     /// Position of the home pose, metres.
     pub home_m: f64,
+    /// Whether it goes to each target as fast as its limits let it, and rests there, as a gripper
+    /// does. Else it is led along its targets, and reaches each when its tick ends.
+    #[serde(default)]
+    pub snaps: bool,
 }
 
 /// Checks an axis and gives its limits.
