@@ -27,6 +27,13 @@ parity DIR:
     cargo run --release -- model synth --preset shallow {{DIR}}
     cargo bench -p vlad-xr0 --bench parity -- {{DIR}}
 
+# Compares strategies against delay in virtual time, with the shipped limits too, and with the oracle
+# (needs numpy); n = 200 a row. Writes DIR/open.json and DIR/guard.json.
+bench-async DIR:
+    python3 tests/oracle/twogate_golden.py statistics 200 0,2,3,5,8,12,15 > {{DIR}}/oracle.jsonl
+    cargo run --release -- bench async --episodes 200 --oracle {{DIR}}/oracle.jsonl --out {{DIR}}/open.json
+    cargo run --release -- bench async --episodes 200 --guard --out {{DIR}}/guard.json
+
 # Runs the demo cell, with its page on http://127.0.0.1:8640.
 sim:
     cargo run --release

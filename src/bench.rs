@@ -15,11 +15,13 @@
 //! | [`sink`] | the child that reads parts and looks at each |
 //! | [`handover`] | bytes from one process to another against a copy in memory |
 //! | [`soak`] | shared memory under load, with stopped and killed processes |
+//! | [`asynchronous`] | strategies against delay, in virtual time: no processes |
 //! | [`streaming`] | what it saves that a context is published layer by layer |
 
 use vlad_wire::id::CellId;
 use vlad_wire::text::Name;
 
+pub mod asynchronous;
 pub mod child;
 pub mod handover;
 pub mod machine;

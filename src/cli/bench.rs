@@ -1,4 +1,8 @@
 //! `vlad bench`: measurements and trials on this machine. Asks no daemon and moves nothing.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`mod@asynchronous`] | `bench async` |
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
@@ -16,6 +20,8 @@ use crate::bench::serve::{self, ChildRole, Duty};
 use crate::bench::soak::{self, Phase, SoakOptions};
 use crate::bench::streaming::{self, StreamingOptions};
 use crate::cli::print::{line, table};
+
+pub mod asynchronous;
 
 /// Shortest and longest part of a soak, bytes: a layer of the released network for 100 tokens in
 /// bfloat16, and one for 200 tokens in f32.
@@ -51,6 +57,12 @@ pub enum BenchAction {
     /// Lost parts are counted and no fault: the bus may lose messages, and contexts with missing
     /// parts are dropped whole.
     Soak(SoakArgs),
+    /// Compares strategies against delay in virtual time: `TwoGate`'s cell, the daemon's own cores.
+    ///
+    /// Each row is one strategy at one delay over the same seeds: success, ticks without a row, jumps
+    /// between chunks, jerk, age of the rows, time to react. The guard's limits are as wide as they
+    /// can be, and its late-chunk rule is off; --guard takes the shipped ones.
+    Async(asynchronous::AsyncArgs),
     /// What the other process of a trial does.
     #[command(hide = true)]
     Child(ChildArgs),
@@ -151,6 +163,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         BenchAction::Handover(args) => measure_handover(args),
         BenchAction::Soak(args) => try_soak(args),
         BenchAction::Streaming(args) => measure_streaming(args),
+        BenchAction::Async(args) => asynchronous::run(args),
         BenchAction::Child(args) => serve::run(&Duty {
             role: args.role,
             listen: args.listen.clone(),

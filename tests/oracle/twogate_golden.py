@@ -2,9 +2,10 @@
 
     python3 tests/oracle/twogate_golden.py golden tests/fixtures/twogate/golden.json
     python3 tests/oracle/twogate_golden.py statistics 200 0,3,12,15
+    python3 tests/oracle/twogate_golden.py statistics 200 4,6 clean-prefix
 
 `golden` writes inputs and results of every formula, in float64. `statistics` prints one JSON line for
-each strategy and delay, with its episodes, which `vlad bench async --oracle FILE` compares with its own.
+each strategy (or those that are named) and delay, with its episodes, which `vlad bench async --oracle FILE` compares with its own.
 Needs numpy, and nothing else.
 """
 import json
@@ -138,9 +139,10 @@ STRATEGIES = {"sync": "sync", "naive": "naive", "ensemble": "te", "blend": "blen
               "guided": "rtc", "clean-prefix": "prefix6", "clean-prefix-ideal": "prefix"}
 
 
-def statistics(n, delays):
+def statistics(n, delays, names):
     for d in delays:
-        for name, strategy in STRATEGIES.items():
+        for name in names:
+            strategy = STRATEGIES[name]
             episodes = [tg.episode(strategy, lambda _, d=d: d, seed) for seed in range(n)]
             boundaries = np.concatenate([e["bnd"] for e in episodes if len(e["bnd"])] or [np.zeros(1)])
             ages = np.concatenate([e["age"] for e in episodes]) * tg.DT * 1e3
@@ -165,6 +167,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["golden"]:
         golden(sys.argv[2])
     elif sys.argv[1:2] == ["statistics"]:
-        statistics(int(sys.argv[2]), [int(d) for d in sys.argv[3].split(",")])
+        named = sys.argv[4].split(",") if 4 < len(sys.argv) else list(STRATEGIES)
+        statistics(int(sys.argv[2]), [int(d) for d in sys.argv[3].split(",")], named)
     else:
         sys.exit(__doc__)
