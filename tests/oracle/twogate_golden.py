@@ -143,7 +143,9 @@ def statistics(n, delays, names):
     for d in delays:
         for name in names:
             strategy = STRATEGIES[name]
-            episodes = [tg.episode(strategy, lambda _, d=d: d, seed) for seed in range(n)]
+            # The daemon's sync plays a chunk to its end; the oracle's would ask after ten ticks.
+            s_min = tg.H if strategy == "sync" else 10
+            episodes = [tg.episode(strategy, lambda _, d=d: d, seed, s_min) for seed in range(n)]
             boundaries = np.concatenate([e["bnd"] for e in episodes if len(e["bnd"])] or [np.zeros(1)])
             ages = np.concatenate([e["age"] for e in episodes]) * tg.DT * 1e3
             reactions = np.array([e["rx"] for e in episodes if e["rx"]]) * tg.DT * 1e3
@@ -158,7 +160,7 @@ def statistics(n, delays, names):
                 "age_p99_ms": float(np.percentile(ages, 99)),
                 "reaction_p50_ms": float(np.median(reactions)) if len(reactions) else None,
                 "reaction_p95_ms": float(np.percentile(reactions, 95)) if len(reactions) else None,
-                "episodes": [{"ok": bool(e["ok"]), "rms_jerk": float(e["jrms"]),
+                "episodes": [{"ok": bool(e["ok"]), "rms_jerk": float(e["jrms"]), "stalls": int(e["stall"]),
                               "boundaries_mm": [float(b) * 1e3 for b in e["bnd"]]} for e in episodes],
             }), flush=True)
 

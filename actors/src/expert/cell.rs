@@ -91,6 +91,8 @@ pub(super) struct CellExpert {
     gate: Gate,
     history: History,
     overlap: Overlap,
+    /// The chunk that was sent to begin from standstill: which ticks it has is the guard's to say.
+    begun: Option<ActRows>,
     last_request_id: u64,
     seq: (u64, u64),
 }
@@ -126,6 +128,7 @@ impl CellExpert {
             gate,
             history: History::default(),
             overlap: Overlap::default(),
+            begun: None,
             // Stamps grow from start to start, so ids do too.
             last_request_id: clock.now_ns(),
             seq: (0, 0),
@@ -233,6 +236,9 @@ impl CellExpert {
         else {
             return;
         };
+        if let Some(rows) = self.begun.take() {
+            self.overlap.begin(buffer, rows.rows);
+        }
         let late = sent.prefix_end.is_some_and(|end| end <= buffer.tick);
         let fate = if late { Fate::Overrun } else { Fate::Accepted };
         let at_ns = buffer.sampled_at_ns;
@@ -474,6 +480,7 @@ impl CellExpert {
         let Some(head) = self.head(done, (start, &rows), common) else {
             return;
         };
+        self.begun = (start == Start::OnArrival).then(|| rows.clone());
         let episode = EpisodeId {
             task: head.task,
             attempt: head.attempt,

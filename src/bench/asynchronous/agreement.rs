@@ -41,6 +41,8 @@ pub struct OracleEpisode {
     pub ok: bool,
     /// Root mean square jerk, m/s³.
     pub rms_jerk: f64,
+    /// Ticks without a row.
+    pub stalls: u32,
     /// Jumps between chunks, mm.
     pub boundaries_mm: Vec<f64>,
 }
@@ -85,6 +87,8 @@ pub struct Agreement {
     pub boundary_p95_mm: Option<Difference>,
     /// Mean jerk, m/s³.
     pub rms_jerk: Option<Difference>,
+    /// Mean ticks without a row.
+    pub stalls: Option<Difference>,
 }
 
 /// Reads the oracle's lines.
@@ -135,6 +139,7 @@ pub(super) fn compare(
         success: success.map(|(ours, theirs)| Difference::of(newcombe(ours, theirs))),
         boundary_p95_mm: meet.then(|| boot(boundary_p95_mm)).flatten(),
         rms_jerk: boot(rms_jerk),
+        stalls: boot(stalls),
     })
 }
 
@@ -142,6 +147,7 @@ fn episode(run: &Ran) -> OracleEpisode {
     OracleEpisode {
         ok: run.succeeded,
         rms_jerk: run.rms_jerk,
+        stalls: small(run.stalls),
         boundaries_mm: run.boundaries_mm.clone(),
     }
 }
@@ -150,6 +156,11 @@ fn boundary_p95_mm(episodes: &[OracleEpisode]) -> f64 {
     let all = episodes.iter().flat_map(|episode| &episode.boundaries_mm);
     let all: Vec<f64> = all.copied().collect();
     quantile(&all, 0.95).unwrap_or(0.0)
+}
+
+fn stalls(episodes: &[OracleEpisode]) -> f64 {
+    let each = episodes.iter().map(|episode| f64::from(episode.stalls));
+    mean(&each.collect::<Vec<_>>())
 }
 
 fn rms_jerk(episodes: &[OracleEpisode]) -> f64 {
@@ -164,8 +175,8 @@ mod tests {
     use super::*;
 
     const LINE: &str = r#"{"strategy":"naive","d":3,"n":2,"episodes":[
-        {"ok":true,"rms_jerk":400.0,"boundaries_mm":[20.0,30.0]},
-        {"ok":true,"rms_jerk":420.0,"boundaries_mm":[]}]}"#;
+        {"ok":true,"rms_jerk":400.0,"stalls":0,"boundaries_mm":[20.0,30.0]},
+        {"ok":true,"rms_jerk":420.0,"stalls":2,"boundaries_mm":[]}]}"#;
 
     fn ran(succeeded: bool, rms_jerk: f64) -> Ran {
         Ran {

@@ -205,5 +205,6 @@ fn differences(row: &Agreement) -> Vec<String> {
         format!("success {}", interval(row.success)),
         format!("boundary {}", interval(row.boundary_p95_mm)),
         format!("jerk {}", interval(row.rms_jerk)),
+        format!("stalls {}", interval(row.stalls)),
     ]
 }
