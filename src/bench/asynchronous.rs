@@ -10,6 +10,7 @@
 //! | [`contender`] | the strategies that can be compared |
 //! | [`ground`] | the cell, with its envelope wide open or as it is |
 //! | [`travel`] | how many nanoseconds of travel make a delay of d ticks, and why |
+//! | [`stage`] | one run as it goes |
 //! | [`episode`] | one run, from arming to the goal |
 //! | [`ear`] | what one run said, as figures |
 //! | [`figures`] | a cell of the table from its runs |
@@ -24,18 +25,20 @@
 //! daemon does, where the oracle asks after ten ticks and stops for the delay alone.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
+use vlad_motion::planner::Replanning;
 use vlad_sim::latency::{LatencyConfig, Trace};
 
 use agreement::{Agreement, OracleRow};
 use contender::Contender;
-use episode::Trial;
 use figures::{Ran, Row};
 use ground::Ground;
+use stage::Trial;
 use travel::{Cause, ticks_of, travel_ms};
+
+use super::turns::in_turns;
 
 pub mod agreement;
 pub mod contender;
@@ -43,6 +46,7 @@ pub mod ear;
 pub mod episode;
 pub mod figures;
 pub mod ground;
+pub mod stage;
 pub mod travel;
 
 /// Most episodes of a cell: hours of computing.
@@ -196,50 +200,34 @@ fn latency(options: &AsyncOptions, cell: &Cell) -> LatencyConfig {
     }
 }
 
-/// All runs, cell by cell and seed by seed. Threads take them in turns; each run is its own world, so
-/// neither their number nor their order changes anything.
+/// All runs, cell by cell and seed by seed. Each is its own world, so neither the number of threads nor
+/// the order changes anything.
 fn all_runs(
     options: &AsyncOptions,
     ground: &Ground,
     (cells, per_cell): (&[Cell], usize),
     progress: &(dyn Fn(usize) + Sync),
 ) -> anyhow::Result<Vec<Ran>> {
-    let count = cells.len() * per_cell;
-    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let work = || -> anyhow::Result<Vec<(usize, Ran)>> {
-        let mut mine = Vec::new();
-        loop {
-            let idx = next.fetch_add(1, Ordering::Relaxed);
-            let Some(cell) = cells.get(idx / per_cell).filter(|_| idx < count) else {
-                return Ok(mine);
-            };
-            let seed = options.seed.wrapping_add(u64::try_from(idx % per_cell)?);
-            let cause = match &options.trace {
-                Some(trace) => Cause::Trace(trace.clone()),
-                None => Cause::Drawn(latency(options, cell), seed),
-            };
-            let trial = Trial {
-                contender: cell.contender,
-                delay_ticks: cell.delay_ticks,
-                cause,
-                seed,
-            };
-            mine.push((idx, episode::run(ground, trial)?));
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-        }
-    };
-    let mut runs = thread::scope(|scope| -> anyhow::Result<Vec<(usize, Ran)>> {
-        let threads = options.threads.clamp(1, count);
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let mut runs = Vec::with_capacity(count);
-        for worker in workers {
-            let mine = worker.join().ok().context("a run has panicked")?;
-            runs.extend(mine?);
-        }
-        Ok(runs)
-    })?;
-    runs.sort_unstable_by_key(|(idx, _)| *idx);
-    Ok(runs.into_iter().map(|(_, run)| run).collect())
+    let done = AtomicUsize::new(0);
+    in_turns(cells.len() * per_cell, options.threads, |idx| {
+        let cell = cells.get(idx / per_cell).context("no such cell")?;
+        let seed = options.seed.wrapping_add(u64::try_from(idx % per_cell)?);
+        let cause = match &options.trace {
+            Some(trace) => Cause::Trace(trace.clone()),
+            None => Cause::Drawn(latency(options, cell), seed),
+        };
+        let trial = Trial {
+            contender: cell.contender,
+            replanning: Replanning::Cadence,
+            delay_ticks: cell.delay_ticks,
+            cause,
+            seed,
+            jumps: true,
+        };
+        let ran = episode::run(ground, trial)?;
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+        Ok(ran)
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`mod@asynchronous`] | `bench async` |
+//! | [`mod@asynchronous`], `plot` | `bench async`, and its picture |
+//! | [`mod@reaction`] | `bench reaction` |
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
@@ -22,6 +23,8 @@ use crate::bench::streaming::{self, StreamingOptions};
 use crate::cli::print::{line, table};
 
 pub mod asynchronous;
+mod plot;
+pub mod reaction;
 
 /// Shortest and longest part of a soak, bytes: a layer of the released network for 100 tokens in
 /// bfloat16, and one for 200 tokens in f32.
@@ -63,6 +66,12 @@ pub enum BenchAction {
     /// between chunks, jerk, age of the rows, time to react. The guard's limits are as wide as they
     /// can be, and its late-chunk rule is off; --guard takes the shipped ones.
     Async(asynchronous::AsyncArgs),
+    /// Measures how soon a jump of the goal is answered: the same cell, each run beside a twin without.
+    ///
+    /// Each row is one strategy with one way to replan at one delay: from the jump to the first command
+    /// that rests on a later look, to another direction and to another target than the twin's; what of
+    /// the first the clean prefix took; the bound of its 95th percentile, and whether it holds.
+    Reaction(reaction::ReactionArgs),
     /// What the other process of a trial does.
     #[command(hide = true)]
     Child(ChildArgs),
@@ -164,6 +173,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         BenchAction::Soak(args) => try_soak(args),
         BenchAction::Streaming(args) => measure_streaming(args),
         BenchAction::Async(args) => asynchronous::run(args),
+        BenchAction::Reaction(args) => reaction::run(args),
         BenchAction::Child(args) => serve::run(&Duty {
             role: args.role,
             listen: args.listen.clone(),
@@ -323,6 +333,39 @@ fn try_soak(args: &SoakArgs) -> anyhow::Result<()> {
         bail!("something arrived that was not what was sent");
     }
     Ok(())
+}
+
+/// A progress bar on standard error, where that is a terminal.
+struct Bar {
+    count: usize,
+    on_terminal: bool,
+}
+
+impl Bar {
+    /// Length, characters.
+    const LENGTH: usize = 40;
+
+    fn new(count: usize) -> Self {
+        Self {
+            count,
+            on_terminal: io::stderr().is_terminal(),
+        }
+    }
+
+    fn show(&self, done: usize) {
+        if self.on_terminal {
+            let filled = (Self::LENGTH * done).checked_div(self.count);
+            let filled = filled.unwrap_or(0).min(Self::LENGTH);
+            let bar = "#".repeat(filled) + &".".repeat(Self::LENGTH - filled);
+            drop(write!(io::stderr(), "\r[{bar}] {done} of {}", self.count));
+        }
+    }
+
+    fn end(&self) {
+        if self.on_terminal {
+            drop(writeln!(io::stderr()));
+        }
+    }
 }
 
 fn show(

@@ -34,22 +34,36 @@ use super::figures::{Ran, millis};
 const TICKS_PER_S: f64 = 30.0;
 
 /// One policy tick as it was played.
-struct Played {
-    tick: Tick,
+#[derive(Debug)]
+pub(in crate::bench) struct Played {
+    pub(in crate::bench) tick: Tick,
     /// When its first command was sent.
-    sent_at_ns: u64,
+    pub(in crate::bench) sent_at_ns: u64,
     /// The command of its last servo period, metres.
-    target_m: Vec<f64>,
+    pub(in crate::bench) target_m: Vec<f64>,
     /// The chunk whose row it was.
-    chunk: Option<ChunkId>,
+    pub(in crate::bench) chunk: Option<ChunkId>,
+}
+
+/// What was heard of a run.
+pub(in crate::bench) struct Heard {
+    /// Its ticks, in their order.
+    pub(in crate::bench) played: Vec<Played>,
+    /// The chunks that were sent.
+    pub(in crate::bench) chunks: BTreeMap<ChunkId, Chunk>,
+    /// In which tick a chunk was accepted.
+    pub(in crate::bench) accepted_in: BTreeMap<ChunkId, Tick>,
+    /// Why the guard stopped it, if it did.
+    pub(in crate::bench) stopped: Option<Reason>,
 }
 
 /// Hears one run.
-pub(super) struct Ear {
+pub(in crate::bench) struct Ear {
     executed: Subscriber<ExecutedActions>,
     accepted: Subscriber<AcceptedTargets>,
     chunks: Subscriber<Chunks>,
     known: BTreeMap<ChunkId, Chunk>,
+    accepted_in: BTreeMap<ChunkId, Tick>,
     before: Option<Accepted>,
     played: Vec<Played>,
     boundaries_mm: Vec<f64>,
@@ -67,6 +81,7 @@ impl Ear {
             accepted: bus.subscriber(cell, "", None)?,
             chunks: bus.subscriber(cell, "", None)?,
             known: BTreeMap::new(),
+            accepted_in: BTreeMap::new(),
             before: None,
             played: Vec::new(),
             boundaries_mm: Vec::new(),
@@ -84,6 +99,9 @@ impl Ear {
         }
         while let Some(accepted) = self.accepted.try_next() {
             self.boundaries_mm.extend(self.boundary_mm(&accepted));
+            if let Some(chunk) = accepted.chunk {
+                self.accepted_in.entry(chunk).or_insert(accepted.tick);
+            }
             let stops = !matches!(accepted.mode, Mode::Armed | Mode::Running | Mode::Hold);
             // Before the first chunk it is disarmed.
             if stops && !self.known.is_empty() {
@@ -153,6 +171,16 @@ impl Ear {
         let squares = old.iter().zip(new);
         let squares = squares.map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
         Some(squares.sum::<f64>().sqrt() * 1e3)
+    }
+
+    /// Everything that was heard.
+    pub(in crate::bench) fn heard(self) -> Heard {
+        Heard {
+            played: self.played,
+            chunks: self.known,
+            accepted_in: self.accepted_in,
+            stopped: self.stopped,
+        }
     }
 
     /// What became of it. `given` are the latencies that it met.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use vlad_safety::reason::Reason;
 use vlad_sim::latency::Trace;
@@ -41,7 +41,7 @@ pub struct Ran {
 }
 
 /// A strategy at a delay.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Strategy.
     pub strategy: Contender,
@@ -137,6 +137,6 @@ pub(super) fn small(count: usize) -> u32 {
 }
 
 /// Nanoseconds as milliseconds.
-pub(super) fn millis(ns: u64) -> f64 {
+pub(in crate::bench) fn millis(ns: u64) -> f64 {
     Duration::from_nanos(ns).as_secs_f64() * 1e3
 }

@@ -26,9 +26,11 @@ fn trial(contender: Contender, delay_ticks: u32) -> Trial {
     let options = options(&[contender], &[delay_ticks], 1);
     Trial {
         contender,
+        replanning: Replanning::Cadence,
         delay_ticks,
         cause: Cause::Drawn(latency(&options, &cells(&options)[0]), 1),
         seed: 1,
+        jumps: true,
     }
 }
 
@@ -87,21 +89,19 @@ fn sync_stands_still_while_it_thinks() {
     assert!(found[0].stalls < found[1].stalls, "{found:?}");
 }
 
-/// The gates of the benchmark, with few episodes; the oracle's figures are 0.99, 5.1 mm and 49 m/s³
-/// for the prefix, and 0.24 for naive. The boundary alone is wider here than the oracle's bound of
-/// 8 mm: the oracle jumps to a row when its tick begins, the guard reaches it when the tick ends, and
-/// the look is 10 ms older. So the point lags the prefix by 28 mm more than its plan, not by 15.
+/// The gates of the benchmark, with few episodes. The oracle's figures at the first row that is free,
+/// the fourth, are 0.99, 6.1 mm and 60 m/s³ for the prefix, and 0.24 for naive.
 #[test]
 fn the_gates_of_the_benchmark_hold_in_the_pipeline() {
     let prefix = rows(&options(&[Contender::CleanPrefix], &[3], 24));
     let prefix = &prefix[0];
     assert!(0.95 <= prefix.success, "{prefix:?}");
-    assert!(prefix.boundary_p95_mm.unwrap() <= 11.0, "{prefix:?}");
+    assert!(prefix.boundary_p95_mm.unwrap() <= 8.0, "{prefix:?}");
     assert!(prefix.rms_jerk <= 100.0, "{prefix:?}");
-    assert_eq!(prefix.stalls, 0.0);
+    assert!(prefix.stalls <= 0.0, "{prefix:?}");
     let naive = rows(&options(&[Contender::Naive], &[12], 24));
     assert!(naive[0].success <= 0.5, "{naive:?}");
-    assert_eq!(naive[0].stalls, 0.0);
+    assert!(naive[0].stalls <= 0.0, "{naive:?}");
 }
 
 /// Same trace, same commands, bit by bit; another trace, others.

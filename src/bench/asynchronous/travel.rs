@@ -32,7 +32,7 @@ use vlad_wire::stream::{Contexts, Row, Stream};
 use super::figures::millis;
 
 /// A servo period of `TwoGate`'s robot, nanoseconds.
-pub(super) const PERIOD_NS: u64 = 3_333_333;
+pub(in crate::bench) const PERIOD_NS: u64 = 3_333_333;
 /// Periods of a delay that are no travel: see the module.
 const OVERHEAD: u32 = 9;
 /// Periods from a look to the acceptance of its chunk, if nothing travels.
@@ -57,7 +57,7 @@ pub fn travel_ms(delay_ticks: u32) -> f64 {
 
 /// By how many periods the world is ahead of the guard's ticks: the frame falls so much before a
 /// tick's last period.
-pub(super) fn ahead(delay_ticks: u32) -> u64 {
+pub(in crate::bench) fn ahead(delay_ticks: u32) -> u64 {
     if delay_ticks == 0 { LEAST } else { 0 }
 }
 

@@ -1,15 +1,15 @@
 //! `vlad bench async`: strategies against delay, as a table, JSON and a trace to replay.
 
 use std::fs;
-use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use anyhow::Context as _;
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use vlad_sim::latency::Trace;
 
-use super::{ReportArgs, show};
+use super::{Bar, ReportArgs, plot, show};
 use crate::bench::asynchronous::agreement::{self, Agreement, Difference, OracleRow};
 use crate::bench::asynchronous::contender::Contender;
 use crate::bench::asynchronous::figures::Row;
@@ -17,8 +17,6 @@ use crate::bench::asynchronous::{self, AsyncOptions, Limits};
 
 /// Longest file that is read: a trace of a million lines.
 const BYTES_MAX: u64 = 200_000_000;
-/// The bar's length, characters.
-const BAR: usize = 40;
 
 /// Flags of `bench async`.
 #[derive(Debug, Clone, Args)]
@@ -50,9 +48,16 @@ pub struct AsyncArgs {
     /// Write the delays of the first row's first episode to this file.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// Compare with the episodes of this file, made by tests/oracle/twogate_golden.py statistics.
+    /// Compare with the episodes of this file, made by
+    /// `tests/oracle/twogate_golden.py statistics`.
     #[arg(long, value_name = "FILE")]
     pub oracle: Option<PathBuf>,
+    /// Draw success, boundary, jerk and age against delay into this file, as SVG.
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+    /// Run nothing: show and draw the rows of a file that --out wrote.
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
     /// Take the shipped limits of robot and guard instead of the widest.
     #[arg(long)]
     pub guard: bool,
@@ -69,35 +74,45 @@ pub struct AsyncArgs {
 /// # Errors
 /// Flags out of range, files that cannot be read or written, a run that could not be made.
 pub fn run(args: &AsyncArgs) -> anyhow::Result<()> {
-    let options = options(args)?;
-    let count = asynchronous::n_runs(&options);
-    let on_terminal = io::stderr().is_terminal();
-    let progress = |done: usize| {
-        if on_terminal {
-            let filled = (BAR * done).checked_div(count).unwrap_or(BAR);
-            let bar = format!(
-                "{}{}",
-                "#".repeat(filled),
-                ".".repeat(BAR - filled.min(BAR))
-            );
-            drop(write!(io::stderr(), "\r[{bar}] {done} of {count}"));
-        }
-    };
-    let report = asynchronous::run(&options, &progress)?;
-    if on_terminal {
-        drop(writeln!(io::stderr()));
+    if let Some(path) = &args.from {
+        let known = serde_json::from_str(&read(path)?);
+        let known: Known = known.with_context(|| path.display().to_string())?;
+        return tell(&known, (&known.rows, &[]), args);
     }
+    let options = options(args)?;
+    let bar = Bar::new(asynchronous::n_runs(&options));
+    let report = asynchronous::run(&options, &|done| bar.show(done))?;
+    bar.end();
     if let Some(path) = &args.record {
         let written = fs::write(path, report.trace.text());
         written.with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let mut rows = vec![HEADER.map(str::to_owned).to_vec()];
-    rows.extend(report.rows.iter().map(cells));
-    if !report.agreement.is_empty() {
-        rows.push(vec!["ours less the oracle's, 95 %".to_owned()]);
-        rows.extend(report.agreement.iter().map(differences));
+    tell(&report, (&report.rows, &report.agreement), args)
+}
+
+/// What is read of a report.
+#[derive(Serialize, Deserialize)]
+struct Known {
+    rows: Vec<Row>,
+}
+
+/// Draws and prints.
+fn tell(
+    document: &impl Serialize,
+    (rows, agreement): (&[Row], &[Agreement]),
+    args: &AsyncArgs,
+) -> anyhow::Result<()> {
+    if let Some(path) = &args.plot {
+        let drawn = fs::write(path, plot::svg(rows));
+        drawn.with_context(|| format!("cannot write {}", path.display()))?;
     }
-    show(&report, &rows, &args.report)
+    let mut lines = vec![HEADER.map(str::to_owned).to_vec()];
+    lines.extend(rows.iter().map(cells));
+    if !agreement.is_empty() {
+        lines.push(vec!["ours less the oracle's, 95 %".to_owned()]);
+        lines.extend(agreement.iter().map(differences));
+    }
+    show(document, &lines, &args.report)
 }
 
 fn options(args: &AsyncArgs) -> anyhow::Result<AsyncOptions> {
