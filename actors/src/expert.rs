@@ -21,6 +21,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `cell` | one cell: what is asked, and what became of it |
+//! | `newest` | the chunk that was accepted last |
 //! | `assembly`, `arriving` | contexts from their messages |
 //! | [`refusals`] | counters |
 
@@ -57,6 +58,7 @@ use refusals::Refusals;
 pub(crate) mod arriving;
 mod assembly;
 mod cell;
+mod newest;
 pub mod refusals;
 
 /// The expert's settings: the table `expert`.

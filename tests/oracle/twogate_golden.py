@@ -143,8 +143,8 @@ def statistics(n, delays, names):
     for d in delays:
         for name in names:
             strategy = STRATEGIES[name]
-            # The daemon's sync plays a chunk to its end; the oracle's would ask after ten ticks.
-            s_min = tg.H if strategy == "sync" else 10
+            # As the daemon: sync plays a chunk to its end, the others as much as the gate lets them.
+            s_min = tg.H if strategy == "sync" else min(max(10, d), tg.H - d - 2)
             episodes = [tg.episode(strategy, lambda _, d=d: d, seed, s_min) for seed in range(n)]
             boundaries = np.concatenate([e["bnd"] for e in episodes if len(e["bnd"])] or [np.zeros(1)])
             ages = np.concatenate([e["age"] for e in episodes]) * tg.DT * 1e3

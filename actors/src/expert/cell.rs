@@ -29,6 +29,7 @@ use vlad_wire::stream::{AcceptedTargets, Chunks, Contexts, Events, Joints, Reque
 use vlad_wire::text::Name;
 
 use super::assembly::Assembly;
+use super::newest::Newest;
 use super::{About, Common, Done, ExpertCell, Job, Meeting};
 use crate::actuator::guard::{CHUNK_LATE, CHUNK_REFUSED};
 use crate::herald::{Herald, Saying};
@@ -91,8 +92,7 @@ pub(super) struct CellExpert {
     gate: Gate,
     history: History,
     overlap: Overlap,
-    /// The chunk that was sent to begin from standstill: which ticks it has is the guard's to say.
-    begun: Option<ActRows>,
+    newest: Newest,
     last_request_id: u64,
     seq: (u64, u64),
 }
@@ -128,7 +128,7 @@ impl CellExpert {
             gate,
             history: History::default(),
             overlap: Overlap::default(),
-            begun: None,
+            newest: Newest::NONE,
             // Stamps grow from start to start, so ids do too.
             last_request_id: clock.now_ns(),
             seq: (0, 0),
@@ -236,9 +236,8 @@ impl CellExpert {
         else {
             return;
         };
-        if let Some(rows) = self.begun.take() {
-            self.overlap.begin(buffer, rows.rows);
-        }
+        let old_at_ns = sent.captured_at_ns.saturating_add(self.shape.age_limit_ns);
+        self.newest.accepted(buffer, old_at_ns, &mut self.overlap);
         let late = sent.prefix_end.is_some_and(|end| end <= buffer.tick);
         let fate = if late { Fate::Overrun } else { Fate::Accepted };
         let at_ns = buffer.sampled_at_ns;
@@ -318,13 +317,17 @@ impl CellExpert {
         if accepted.epoch != task.epoch || now_ns < not_before_ns {
             return;
         }
+        let choice = self.gate.choice();
         let view = GuardView {
             accepted,
             joints,
             played_at_last: self.played_at_last,
             changed: self.changed,
+            young_ticks: self
+                .newest
+                .young_ticks(now_ns, (self.shape.dt_ns, choice.rate)),
         };
-        let planner = PlannerConfig::of(&self.gate.choice(), common.config.replanning);
+        let planner = PlannerConfig::of(&choice, common.config.replanning);
         match decide(&planner, &view) {
             Plan::Wait => {}
             Plan::Anticipate => self.anticipating = true,
@@ -480,7 +483,7 @@ impl CellExpert {
         let Some(head) = self.head(done, (start, &rows), common) else {
             return;
         };
-        self.begun = (start == Start::OnArrival).then(|| rows.clone());
+        self.newest.sent(start, &rows);
         let episode = EpisodeId {
             task: head.task,
             attempt: head.attempt,

@@ -18,7 +18,7 @@ use crate::config::{Config, Sources};
 
 /// The largest limits that a description may have. A row's usual step of 15 mm then takes a servo
 /// period, and a jump of 300 mm, at which naive overlap arrives, three of the ten of a tick.
-const SPEED_MAX_M_S: f64 = 20.0;
+const SPEED_MAX_M_S: f64 = 100.0;
 const ACCELERATION_MAX_M_S2: f64 = 10_000.0;
 const JERK_MAX_M_S3: f64 = 10_000_000.0;
 /// The same for where the point may be.
