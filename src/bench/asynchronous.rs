@@ -18,11 +18,17 @@
 //!
 //! | limits | means |
 //! |---|---|
-//! | open | the largest limits that a robot's description may have, no late-chunk rule, no following error: strategies are compared, not the guard |
+//! | open | the largest limits that a robot's description may have, no late-chunk rule, no following error; targets are gone to when their tick begins: strategies are compared, not the guard |
 //! | guard | those of the shipped robot and cell: reported beside |
 //!
-//! Sync differs from the oracle's: it plays a whole chunk and stands still before it looks, as the
-//! daemon does, where the oracle asks after ten ticks and stops for the delay alone.
+//! What differs from the oracle, and why:
+//!
+//! | differs | because |
+//! |---|---|
+//! | the first free row of a clean prefix | the gate takes a row to spare: it is compared with the oracle's delay of that row |
+//! | sync stands still for four ticks more | the point must rest, and be looked at then; the oracle stops for the delay alone |
+//! | boundaries of the ensemble | rows as they are accepted, which are averaged; the oracle's are those before averaging |
+//! | boundaries of a prefix by half a millimetre | the look is a servo period earlier, and a target is reached within one, not at once |
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
