@@ -27,6 +27,18 @@ parity DIR:
     cargo run --release -- model synth --preset shallow {{DIR}}
     cargo bench -p vlad-xr0 --bench parity -- {{DIR}}
 
+# Compares strategies against delay in virtual time, with the shipped limits too, and with the oracle
+# (needs numpy); n = 200 a row. A quarter of an hour of one core, the oracle's as much again. Writes
+# DIR/open.json, DIR/guard.json, DIR/reaction.json and docs/async.svg. A prefix has a row to spare: its
+# oracle is that of the delay of its first free row.
+bench-async DIR:
+    python3 tests/oracle/twogate_golden.py statistics 200 0,2,3,5,8,12,15 > {{DIR}}/oracle.jsonl
+    python3 tests/oracle/twogate_golden.py statistics 200 4,6 clean-prefix,clean-prefix-ideal >> {{DIR}}/oracle.jsonl
+    python3 tests/oracle/twogate_golden.py statistics 200 9,13,16 clean-prefix-ideal >> {{DIR}}/oracle.jsonl
+    cargo run --release -- bench async --oracle {{DIR}}/oracle.jsonl --out {{DIR}}/open.json --plot docs/async.svg
+    cargo run --release -- bench async --guard --delays 3,8,15 --out {{DIR}}/guard.json
+    cargo run --release -- bench reaction --out {{DIR}}/reaction.json
+
 # Runs the demo cell, with its page on http://127.0.0.1:8640.
 sim:
     cargo run --release

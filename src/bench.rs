@@ -16,22 +16,27 @@
 //! | [`faults`] | every fault of the list, played in virtual time |
 //! | [`handover`] | bytes from one process to another against a copy in memory |
 //! | [`soak`] | shared memory under load, with stopped and killed processes |
+//! | [`asynchronous`] | strategies against delay, in virtual time: no processes |
+//! | [`reaction`] | how soon a sudden change is answered: the same |
 //! | [`streaming`] | what it saves that a context is published layer by layer |
 
 use vlad_wire::id::CellId;
 use vlad_wire::text::Name;
 
+pub mod asynchronous;
 pub mod child;
 pub mod faults;
 pub mod handover;
 pub mod machine;
 pub mod payload;
+pub mod reaction;
 pub mod samples;
 pub mod serve;
 pub mod sink;
 pub mod soak;
 pub mod source;
 pub mod streaming;
+mod turns;
 
 /// The cell of all trials; their buses are their own.
 fn cell() -> anyhow::Result<CellId> {

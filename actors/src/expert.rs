@@ -21,6 +21,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `cell` | one cell: what is asked, and what became of it |
+//! | `newest` | the chunk that was accepted last |
 //! | `assembly`, `arriving` | contexts from their messages |
 //! | `warm` | what a decision takes before the first one |
 //! | [`refusals`] | counters |
@@ -58,6 +59,7 @@ use refusals::Refusals;
 pub(crate) mod arriving;
 mod assembly;
 mod cell;
+mod newest;
 pub mod refusals;
 mod warm;
 

@@ -1,4 +1,9 @@
 //! `vlad bench`: measurements and trials on this machine. Asks no daemon and moves nothing.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`mod@asynchronous`], `plot` | `bench async`, and its picture |
+//! | [`mod@reaction`] | `bench reaction` |
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
@@ -17,7 +22,10 @@ use crate::bench::soak::{self, Phase, SoakOptions};
 use crate::bench::streaming::{self, StreamingOptions};
 use crate::cli::print::{line, table};
 
+pub mod asynchronous;
 pub mod faults;
+mod plot;
+pub mod reaction;
 
 /// Shortest and longest part of a soak, bytes: a layer of the released network for 100 tokens in
 /// bfloat16, and one for 200 tokens in f32.
@@ -59,6 +67,18 @@ pub enum BenchAction {
     /// lie. Each fault has its own criterion; all must keep every command inside the envelope, no action
     /// too old, no tick going back, every change of mode in the audit, and no way on without a person.
     Faults(faults::FaultArgs),
+    /// Compares strategies against delay in virtual time: `TwoGate`'s cell, the daemon's own cores.
+    ///
+    /// Each row is one strategy at one delay over the same seeds: success, ticks without a row, jumps
+    /// between chunks, jerk, age of the rows, time to react. The guard's limits are as wide as they
+    /// can be, and its late-chunk rule is off; --guard takes the shipped ones.
+    Async(asynchronous::AsyncArgs),
+    /// Measures how soon a jump of the goal is answered: the same cell, each run beside a twin without.
+    ///
+    /// Each row is one strategy with one way to replan at one delay: from the jump to the first command
+    /// that rests on a later look, to another direction and to another target than the twin's; what of
+    /// the first the clean prefix took; the bound of its 95th percentile, and whether it holds.
+    Reaction(reaction::ReactionArgs),
     /// What the other process of a trial does.
     #[command(hide = true)]
     Child(ChildArgs),
@@ -160,6 +180,8 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         BenchAction::Soak(args) => try_soak(args),
         BenchAction::Streaming(args) => measure_streaming(args),
         BenchAction::Faults(args) => faults::run(args),
+        BenchAction::Async(args) => asynchronous::run(args),
+        BenchAction::Reaction(args) => reaction::run(args),
         BenchAction::Child(args) => serve::run(&Duty {
             role: args.role,
             listen: args.listen.clone(),
@@ -319,6 +341,39 @@ fn try_soak(args: &SoakArgs) -> anyhow::Result<()> {
         bail!("something arrived that was not what was sent");
     }
     Ok(())
+}
+
+/// A progress bar on standard error, where that is a terminal.
+struct Bar {
+    count: usize,
+    on_terminal: bool,
+}
+
+impl Bar {
+    /// Length, characters.
+    const LENGTH: usize = 40;
+
+    fn new(count: usize) -> Self {
+        Self {
+            count,
+            on_terminal: io::stderr().is_terminal(),
+        }
+    }
+
+    fn show(&self, done: usize) {
+        if self.on_terminal {
+            let filled = (Self::LENGTH * done).checked_div(self.count);
+            let filled = filled.unwrap_or(0).min(Self::LENGTH);
+            let bar = "#".repeat(filled) + &".".repeat(Self::LENGTH - filled);
+            drop(write!(io::stderr(), "\r[{bar}] {done} of {}", self.count));
+        }
+    }
+
+    fn end(&self) {
+        if self.on_terminal {
+            drop(writeln!(io::stderr()));
+        }
+    }
 }
 
 fn show(

@@ -2,9 +2,10 @@
 
     python3 tests/oracle/twogate_golden.py golden tests/fixtures/twogate/golden.json
     python3 tests/oracle/twogate_golden.py statistics 200 0,3,12,15
+    python3 tests/oracle/twogate_golden.py statistics 200 4,6 clean-prefix
 
 `golden` writes inputs and results of every formula, in float64. `statistics` prints one JSON line for
-each strategy and delay, with its episodes, which `vlad bench async --oracle FILE` compares with its own.
+each strategy (or those that are named) and delay, with its episodes, which `vlad bench async --oracle FILE` compares with its own.
 Needs numpy, and nothing else.
 """
 import json
@@ -138,10 +139,13 @@ STRATEGIES = {"sync": "sync", "naive": "naive", "ensemble": "te", "blend": "blen
               "guided": "rtc", "clean-prefix": "prefix6", "clean-prefix-ideal": "prefix"}
 
 
-def statistics(n, delays):
+def statistics(n, delays, names):
     for d in delays:
-        for name, strategy in STRATEGIES.items():
-            episodes = [tg.episode(strategy, lambda _, d=d: d, seed) for seed in range(n)]
+        for name in names:
+            strategy = STRATEGIES[name]
+            # As the daemon: sync plays a chunk to its end, the others as much as the gate lets them.
+            s_min = tg.H if strategy == "sync" else min(max(10, d), tg.H - d - 2)
+            episodes = [tg.episode(strategy, lambda _, d=d: d, seed, s_min) for seed in range(n)]
             boundaries = np.concatenate([e["bnd"] for e in episodes if len(e["bnd"])] or [np.zeros(1)])
             ages = np.concatenate([e["age"] for e in episodes]) * tg.DT * 1e3
             reactions = np.array([e["rx"] for e in episodes if e["rx"]]) * tg.DT * 1e3
@@ -156,7 +160,7 @@ def statistics(n, delays):
                 "age_p99_ms": float(np.percentile(ages, 99)),
                 "reaction_p50_ms": float(np.median(reactions)) if len(reactions) else None,
                 "reaction_p95_ms": float(np.percentile(reactions, 95)) if len(reactions) else None,
-                "episodes": [{"ok": bool(e["ok"]), "rms_jerk": float(e["jrms"]),
+                "episodes": [{"ok": bool(e["ok"]), "rms_jerk": float(e["jrms"]), "stalls": int(e["stall"]),
                               "boundaries_mm": [float(b) * 1e3 for b in e["bnd"]]} for e in episodes],
             }), flush=True)
 
@@ -165,6 +169,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["golden"]:
         golden(sys.argv[2])
     elif sys.argv[1:2] == ["statistics"]:
-        statistics(int(sys.argv[2]), [int(d) for d in sys.argv[3].split(",")])
+        named = sys.argv[4].split(",") if 4 < len(sys.argv) else list(STRATEGIES)
+        statistics(int(sys.argv[2]), [int(d) for d in sys.argv[3].split(",")], named)
     else:
         sys.exit(__doc__)

@@ -208,7 +208,7 @@ impl Guard {
             lineage: Lineage::new(),
             watch: Watch::default(),
             buffer: ChunkBuffer::new(n_dofs, config.late_chunk_rule),
-            interpolator: Interpolator::new(&shape.limits, &shape.gripper),
+            interpolator: Interpolator::new(&shape.limits, &shape.snaps),
             envelope: Envelope::new(shape.envelope(), &found.position),
             following: Following::new(shape.tolerance(&config), n_dofs),
             flips: flips

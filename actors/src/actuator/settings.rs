@@ -176,6 +176,9 @@ pub struct Shape {
     pub workspace: Workspace,
     /// Which degrees of freedom are grippers.
     pub gripper: Vec<bool>,
+    /// What goes to each target at once, instead of being led along its targets: grippers, and axes
+    /// that are described so.
+    pub snaps: Vec<bool>,
     /// Slots by degree of freedom.
     pub slots: SlotMap,
     /// Rows that a chunk must have.
@@ -208,12 +211,18 @@ impl Shape {
             }
         }
         let plausible = robot.limits().iter().zip(&gripper);
+        // The plain axes are the last degrees of freedom.
+        let mut snaps = gripper.clone();
+        for (snaps, axis) in snaps.iter_mut().rev().zip(robot.toml().axes.iter().rev()) {
+            *snaps = axis.snaps;
+        }
         Self {
             plausible: plausible
                 .map(|(limits, gripper)| widened(limits, *gripper))
                 .collect(),
             limits: robot.limits().to_vec(),
             gripper,
+            snaps,
             squeeze_max,
             park: robot.home().to_vec(),
             workspace: robot.workspace().clone(),

@@ -29,6 +29,7 @@ use vlad_wire::stream::{AcceptedTargets, Chunks, Contexts, Events, Joints, Reque
 use vlad_wire::text::Name;
 
 use super::assembly::Assembly;
+use super::newest::Newest;
 use super::{About, Common, Done, ExpertCell, ExpertConfig, Job, Meeting, gate};
 use crate::actuator::guard::{CHUNK_LATE, CHUNK_REFUSED};
 use crate::herald::{Herald, Saying};
@@ -92,6 +93,7 @@ pub(super) struct CellExpert {
     gate: Gate,
     history: History,
     overlap: Overlap,
+    newest: Newest,
     last_request_id: u64,
     seq: (u64, u64),
 }
@@ -127,6 +129,7 @@ impl CellExpert {
             gate,
             history: History::default(),
             overlap: Overlap::default(),
+            newest: Newest::NONE,
             // Stamps grow from start to start, so ids do too.
             last_request_id: clock.now_ns(),
             seq: (0, 0),
@@ -245,6 +248,8 @@ impl CellExpert {
         else {
             return;
         };
+        let old_at_ns = sent.captured_at_ns.saturating_add(self.shape.age_limit_ns);
+        self.newest.accepted(buffer, old_at_ns, &mut self.overlap);
         let late = sent.prefix_end.is_some_and(|end| end <= buffer.tick);
         let fate = if late { Fate::Overrun } else { Fate::Accepted };
         let at_ns = buffer.sampled_at_ns;
@@ -324,13 +329,17 @@ impl CellExpert {
         if accepted.epoch != task.epoch || now_ns < not_before_ns {
             return;
         }
+        let choice = self.gate.choice();
         let view = GuardView {
             accepted,
             joints,
             played_at_last: self.played_at_last,
             changed: self.changed,
+            young_ticks: self
+                .newest
+                .young_ticks(now_ns, (self.shape.dt_ns, choice.rate)),
         };
-        let planner = PlannerConfig::of(&self.gate.choice(), common.config.replanning);
+        let planner = PlannerConfig::of(&choice, common.config.replanning);
         match decide(&planner, &view) {
             Plan::Wait => {}
             Plan::Anticipate => self.anticipating = true,
@@ -440,23 +449,19 @@ impl CellExpert {
         // A context may turn out to be wrong after its parts were used.
         let spoilt = done.about.context.ended();
         self.assembly.end(&done.about.request);
-        match (&done.result, spoilt) {
-            (Ok(rows), None) => self.send(done, rows, common, now_ns),
+        let error = match (&done.result, &spoilt) {
+            (Ok(rows), None) => return self.send(done, rows, common, now_ns),
             // Counted and said when it was found.
-            (_, Some(error)) => {
-                warn!(cell = %self.shape.id, request = done.about.request.id, %error, "no chunk");
-                self.phase = Phase::Idle {
-                    not_before_ns: now_ns + RETRY_NS,
-                };
-            }
+            (_, Some(error)) => error,
             (Err(error), None) => {
-                warn!(cell = %self.shape.id, request = done.about.request.id, %error, "no chunk");
                 self.say_failure(error, done.about.request.task, (common, now_ns));
-                self.phase = Phase::Idle {
-                    not_before_ns: now_ns + RETRY_NS,
-                };
+                error
             }
-        }
+        };
+        warn!(cell = %self.shape.id, request = done.about.request.id, %error, "no chunk");
+        self.phase = Phase::Idle {
+            not_before_ns: now_ns + RETRY_NS,
+        };
     }
 
     fn say_failure(&mut self, error: &PolicyError, task: TaskId, now: (&Common, u64)) {
@@ -486,6 +491,7 @@ impl CellExpert {
         let Some(head) = self.head(done, (start, &rows), common) else {
             return;
         };
+        self.newest.sent(start, &rows);
         let episode = EpisodeId {
             task: head.task,
             attempt: head.attempt,

@@ -95,6 +95,8 @@ fn shape(
             clearance_m: 0.04,
             tool_speed_max_m_s: 1.0,
         },
+        // A joint that snaps is told its targets at once: its limits hold all the same.
+        snaps: gripper.clone(),
         gripper,
         slots,
         horizon: 30,

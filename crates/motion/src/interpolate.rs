@@ -268,12 +268,19 @@ impl Quintic {
             && within(&self.jerk, limits.jerk_max)
     }
 
+    /// Behind its end it goes on with constant acceleration, as the generator's way does: at a speed
+    /// that is no whole number of servo ticks a policy tick, a tick ends within a servo period, and
+    /// standing still for the rest of that would be a jerk.
     fn at(&self, t_s: f64) -> Motion {
         let part = (t_s / self.duration_s).clamp(0.0, 1.0);
+        let beyond_s = (t_s - self.duration_s).max(0.0);
+        let velocity = evaluate(self.velocity, part);
+        let acceleration = evaluate(self.acceleration, part);
+        let position = evaluate(self.position, part);
         Motion {
-            position: evaluate(self.position, part),
-            velocity: evaluate(self.velocity, part),
-            acceleration: evaluate(self.acceleration, part),
+            position: position + (velocity + acceleration * beyond_s / 2.0) * beyond_s,
+            velocity: velocity + acceleration * beyond_s,
+            acceleration,
         }
     }
 }

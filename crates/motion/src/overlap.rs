@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use vlad_wire::id::Tick;
+use vlad_wire::msg::execute::Accepted;
 
 use crate::real::real;
 
@@ -48,6 +49,18 @@ impl Chunk {
 }
 
 impl Overlap {
+    /// Remembers a chunk that began from standstill, of which `accepted` holds what is still ahead:
+    /// it overlapped nothing, but the next one will overlap it.
+    pub fn begin(&mut self, accepted: &Accepted, rows: Vec<f32>) {
+        self.chunks.clear();
+        let width = usize::from(accepted.width);
+        let n_rows = rows.len().checked_div(width).unwrap_or(0);
+        let over = Tick::try_from(n_rows.saturating_sub(accepted.remaining()));
+        let first = accepted.tick.saturating_add(1);
+        let first = first.saturating_sub(over.unwrap_or(Tick::MAX));
+        self.chunks.push_back(Chunk { first, width, rows });
+    }
+
     /// Gives the temporal ensemble of a new chunk with those before it, and remembers the chunk.
     ///
     /// `rows` are `(horizon, width)` absolute targets, row 0 for tick `first`; so is the result.
@@ -131,6 +144,8 @@ fn mean<'a>(width: usize, rows: impl Iterator<Item = &'a [f32]>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use vlad_safety::mode::Mode;
+    use vlad_safety::reason::Reason;
 
     use super::*;
 
@@ -164,6 +179,31 @@ mod tests {
         assert_eq!(overlap.blend(2, 1, vec![1.0; 4]), [0.7, 0.7, 1.0, 1.0]);
         let third = overlap.blend(3, 1, vec![0.0; 3]);
         assert!((third[0] - 0.21).abs() < 1e-6 && (third[1] - 0.3).abs() < 1e-6);
+    }
+
+    /// Two rows of three are still ahead of tick 7: the first was for tick 7.
+    #[test]
+    fn the_first_chunk_meets_the_second_one_at_its_ticks() {
+        let accepted = Accepted {
+            epoch: 1,
+            sampled_at_ns: 0,
+            tick: 7,
+            mode: Mode::Running,
+            reason: Reason::Playing,
+            chunk: None,
+            strategy: None,
+            played: 1,
+            width: 1,
+            rows: vec![2.0, 3.0],
+        };
+        let mut overlap = Overlap::default();
+        overlap.ensemble(0, 1, vec![9.0; 20]);
+        overlap.begin(&accepted, vec![1.0, 2.0, 3.0]);
+        let mut blended = overlap.clone();
+        assert_eq!(blended.blend(9, 1, vec![13.0, 5.0]), [10.0, 5.0]);
+        let both = overlap.ensemble(8, 1, vec![2.0, 3.0, 5.0]);
+        assert!((both[0] - 2.0).abs() < 1e-6 && (both[1] - 3.0).abs() < 1e-6);
+        assert!((both[2] - 5.0).abs() < 1e-6);
     }
 
     #[test]

@@ -17,7 +17,8 @@
 //! | continuous | one tick was: as soon as a chunk has arrived |
 //! | on-change | chunks disagree; else as cadence |
 //!
-//! and in each of them as soon as no more is accepted than will be played until the chunk is there.
+//! and in each of them as soon as no more is accepted, or young enough, than will be played until the
+//! chunk is there: a chunk from standstill begins at its first row and gets older than those after it.
 
 use serde::{Deserialize, Serialize};
 use vlad_safety::mode::{Mode, State};
@@ -85,6 +86,8 @@ pub struct GuardView<'a> {
     pub played_at_last: Option<u64>,
     /// Whether chunks have disagreed since the last decision was asked for.
     pub changed: bool,
+    /// For how many ticks the rows of the newest accepted chunk are young enough to be played.
+    pub young_ticks: u64,
 }
 
 /// What to do now.
@@ -158,6 +161,7 @@ fn is_due(config: &PlannerConfig, view: &GuardView<'_>) -> bool {
         Replanning::OnChange => view.changed || cadence,
     };
     let remaining = u64::try_from(view.accepted.remaining()).unwrap_or(u64::MAX);
+    let remaining = remaining.min(view.young_ticks);
     // Without any delay the chunk is there when the last accepted tick ends.
     let margin = MARGIN_TICKS.min(config.delay_ticks);
     let short = remaining <= config.delay_ticks.saturating_add(margin);

@@ -6,11 +6,13 @@
 //! | [`wilson`] | a share of successes |
 //! | [`newcombe`] | the difference of two shares of different seeds |
 //! | [`mcnemar`] | two strategies on the same seeds |
+//! | [`kolmogorov_uniform`] | whether samples may be of a uniform distribution |
 //! | [`bootstrap_paired`] | a statistic's difference on the same seeds |
 //! | [`bootstrap_independent`] | a statistic's difference on different seeds, as against an oracle |
 //!
 //! Sources: E. B. Wilson 1927; R. G. Newcombe, Statistics in Medicine 17, 1998, 857–872 (method 3)
-//! and 873–890 (method 10); Q. `McNemar` 1947; B. Efron and R. Tibshirani, An Introduction to the
+//! and 873–890 (method 10); Q. `McNemar` 1947; M. A. Stephens, Journal of the Royal Statistical Society
+//! B 32, 1970, 115–122 (Kolmogorov's statistic of few samples); B. Efron and R. Tibshirani, An Introduction to the
 //! Bootstrap, 1993 (percentile interval).
 
 use rand_chacha::ChaCha8Rng;
@@ -168,6 +170,37 @@ pub fn bootstrap_independent<T: Clone>(
     };
     let drawn = (0..draws.count).map(|_| one(first) - one(second));
     summary(drawn.collect(), statistic(first) - statistic(second))
+}
+
+/// Kolmogorov's test: the probability of samples at least as far from the uniform distribution on
+/// `[low, high]`, if they are of it; two-sided, by Stephens' approximation, good from eight samples on.
+///
+/// `None` without samples, or where `low` is not below `high`. A sample outside makes it small.
+pub fn kolmogorov_uniform(samples: &[f64], low: f64, high: f64) -> Option<f64> {
+    if samples.is_empty() || high <= low || !(low.is_finite() && high.is_finite()) {
+        return None;
+    }
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let n = sorted.len() as f64;
+    let farthest = sorted.iter().enumerate().map(|(idx, sample)| {
+        let expected = ((sample - low) / (high - low)).clamp(0.0, 1.0);
+        let (before, after) = (idx as f64 / n, (idx as f64 + 1.0) / n);
+        (expected - before).abs().max((after - expected).abs())
+    });
+    let distance = farthest.fold(0.0, f64::max);
+    let scaled = (n.sqrt() + 0.12 + 0.11 / n.sqrt()) * distance;
+    // Kolmogorov's series: alternating, of fast falling terms. Near 0 it converges slowly, to 1.
+    let term = |k: i32| {
+        let sign = if k % 2 == 0 { -1.0 } else { 1.0 };
+        sign * (-2.0 * (f64::from(k) * scaled).powi(2)).exp()
+    };
+    let tail: f64 = (1..=100).map(term).sum();
+    Some(if scaled < 0.2 {
+        1.0
+    } else {
+        (2.0 * tail).clamp(0.0, 1.0)
+    })
 }
 
 /// The value below which a share of the numbers lies, by linear interpolation between order

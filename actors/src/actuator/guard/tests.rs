@@ -99,6 +99,7 @@ fn shape() -> Shape {
             tool_speed_max_m_s: 1.0,
         },
         gripper: vec![false, false, true],
+        snaps: vec![false, false, true],
         slots: SlotMap::new(usize::from(WIDTH), vec![1, 2, 0]).unwrap(),
         horizon: usize::from(HORIZON),
         servo_per_tick: SERVO_PER_TICK,

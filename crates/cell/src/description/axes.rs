@@ -28,6 +28,10 @@ pub struct AxisToml {
     pub jerk_max_m_s3: f64,
     /// Position of the home pose, metres.
     pub home_m: f64,
+    /// Whether it goes to each target as fast as its limits let it, and rests there, as a gripper
+    /// does. Else it is led along its targets, and reaches each when its tick ends.
+    #[serde(default)]
+    pub snaps: bool,
 }
 
 /// Checks an axis and gives its limits.
@@ -41,9 +45,9 @@ pub(super) fn axis_limits(path: &str, axis: &AxisToml) -> Result<Limits, Descrip
     )?;
     let within = |value: f64, most: f64| 0.0 < value && value <= most;
     demand(
-        within(axis.speed_max_m_s, 20.0),
+        within(axis.speed_max_m_s, 100.0),
         &field("speed_max_m_s"),
-        "must lie above 0 and at most at 20",
+        "must lie above 0 and at most at 100",
     )?;
     demand(
         within(axis.acceleration_max_m_s2, 10_000.0),

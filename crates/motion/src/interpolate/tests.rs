@@ -222,3 +222,26 @@ fn what_snaps_goes_to_its_target_at_once_and_rests_there() {
     );
     assert!(now.velocity.abs() < 1e-9);
 }
+
+/// At three quarters of the speed a tick has 13 1/3 of ten servo ticks: the last one ends behind it.
+#[test]
+fn a_way_goes_on_where_its_tick_ends_within_a_servo_tick() {
+    let mut interpolator = Interpolator::new(&[limits()], &[false]);
+    let now = Motion {
+        position: 0.0,
+        velocity: 0.45,
+        acceleration: 0.0,
+    };
+    let step_m = 0.45 * TICK_S;
+    let around = Targets {
+        before: &[0.0],
+        target: &[step_m],
+        next: Some(&[2.0 * step_m]),
+    };
+    interpolator.begin(&[now], &around, TICK_S);
+    for part in [0.5, 1.0, 1.05] {
+        let at = interpolator.at(0, part * TICK_S);
+        assert!((at.position - part * step_m).abs() < 1e-12, "{at:?}");
+        assert!((at.velocity - 0.45).abs() < 1e-9, "{at:?}");
+    }
+}

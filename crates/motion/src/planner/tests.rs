@@ -58,6 +58,7 @@ fn plan(strategy: Strategy, accepted: &Accepted, standstill: bool, last: Option<
             joints: &joints,
             played_at_last: last,
             changed: false,
+            young_ticks: u64::MAX,
         },
     )
 }
@@ -143,8 +144,31 @@ fn running(replanning: Replanning, (left, played): (usize, u64), changed: bool) 
         joints: &joints,
         played_at_last: Some(100),
         changed,
+        young_ticks: u64::MAX,
     };
     decide(&config(Strategy::CleanPrefix, replanning), &view)
+}
+
+/// Rows that will be too old when the chunk is there are as good as none.
+#[test]
+fn old_rows_are_asked_for_again_before_they_are_too_old() {
+    let (accepted, joints) = (
+        accepted(Mode::Running, Reason::Playing, 25, 101),
+        joints(false),
+    );
+    let plan = |young_ticks, played_at_last| {
+        let view = GuardView {
+            accepted: &accepted,
+            joints: &joints,
+            played_at_last: Some(played_at_last),
+            changed: false,
+            young_ticks,
+        };
+        decide(&config(Strategy::Naive, Replanning::Cadence), &view)
+    };
+    assert_eq!(plan(5, 100), Plan::Wait);
+    assert_eq!(plan(4, 100), ASK);
+    assert_eq!(plan(4, 101), Plan::Wait);
 }
 
 #[test]
@@ -222,6 +246,7 @@ fn plays(strategy: Strategy, horizon: u16, ticks: Tick) -> Vec<(Tick, u64)> {
             joints: &joints,
             played_at_last: last,
             changed: false,
+            young_ticks: u64::MAX,
         };
         if let Plan::Ask { earliest_tick, .. } = decide(&config, &view) {
             let mut new = chunk(u64::try_from(now).unwrap(), horizon, 0);
@@ -291,6 +316,7 @@ fn with_delay(delay: Tick, prefix_trained_max: u16, replanning: Replanning) -> (
             joints: &joints,
             played_at_last: last,
             changed: now % 7 == 0,
+            young_ticks: u64::MAX,
         };
         if in_flight.is_none() && matches!(decide(&config, &view), Plan::Ask { .. }) {
             in_flight = Some(now);

@@ -143,3 +143,27 @@ proptest! {
         prop_assert!((interval.low + other.high - 1.0).abs() < 1e-12);
     }
 }
+
+/// Table values of the statistic with n = 20: 0.294 at 5 %, 0.352 at 1 % (Massey 1951).
+#[test]
+fn kolmogorovs_test_has_the_tables_levels() {
+    let shifted = |by: f64| -> Vec<f64> {
+        let even = (0..20).map(|idx| (f64::from(idx) + 0.5) / 20.0);
+        even.map(|x| (x + by).min(1.0)).collect()
+    };
+    // Moved by so much, the largest distance is by + 1/40, on the left.
+    let level = |distance: f64| kolmogorov_uniform(&shifted(distance - 0.025), 0.0, 1.0).unwrap();
+    assert!((level(0.294) - 0.05).abs() < 0.004, "{}", level(0.294));
+    assert!((level(0.352) - 0.01).abs() < 0.002, "{}", level(0.352));
+    assert!(0.999 < level(0.025));
+}
+
+#[test]
+fn kolmogorovs_test_sees_a_wrong_range_and_needs_one() {
+    let even: Vec<f64> = (0..200).map(|idx| f64::from(idx) / 200.0).collect();
+    assert!(0.9 < kolmogorov_uniform(&even, 0.0, 1.0).unwrap());
+    assert!(kolmogorov_uniform(&even, 0.0, 2.0).unwrap() < 1e-9);
+    assert!(kolmogorov_uniform(&even, 0.5, 1.0).unwrap() < 1e-9);
+    assert_eq!(kolmogorov_uniform(&[], 0.0, 1.0), None);
+    assert_eq!(kolmogorov_uniform(&even, 1.0, 1.0), None);
+}

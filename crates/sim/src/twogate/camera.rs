@@ -112,7 +112,8 @@ fn draw(discs: &[Disc], head: &FrameHead) -> Vec<u8> {
             } else {
                 colour_at([x, y], pixel_m, discs)
             };
-            pixels.extend(colour.map(|value| value.round() as u8));
+            // Colours are positive: this rounds, without a call.
+            pixels.extend(colour.map(|value| (value + 0.5) as u8));
         }
     }
     pixels
@@ -121,8 +122,12 @@ fn draw(discs: &[Disc], head: &FrameHead) -> Vec<u8> {
 /// The colour of a pixel; edges are as soft as a pixel is wide, so that the slowest motion is seen.
 fn colour_at([x, y]: [f64; 2], pixel_m: f64, discs: &[Disc]) -> [f64; 3] {
     discs.iter().fold(FLOOR, |under, disc| {
-        let apart_m = (x - disc.centre_m[0]).hypot(y - disc.centre_m[1]);
-        let cover = (0.5 + (disc.radius_m - apart_m) / pixel_m).clamp(0.0, 1.0);
+        let squares = (x - disc.centre_m[0]).powi(2) + (y - disc.centre_m[1]).powi(2);
+        // Most pixels are far from most discs, and pictures are two fifths of a run in virtual time.
+        if (disc.radius_m + pixel_m).powi(2) <= squares {
+            return under;
+        }
+        let cover = (0.5 + (disc.radius_m - squares.sqrt()) / pixel_m).clamp(0.0, 1.0);
         std::array::from_fn(|i| under[i] + (disc.colour[i] - under[i]) * cover)
     })
 }

@@ -104,6 +104,10 @@ impl Episode {
         self.jumped
     }
 
+    pub(super) fn jump(&mut self) {
+        self.jumped = true;
+    }
+
     /// Where the goal is along y, metres.
     pub fn goal_y_m(&self) -> f64 {
         if self.jumped { self.plan.jump_y_m } else { 0.0 }
