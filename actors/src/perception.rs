@@ -380,11 +380,11 @@ impl Core for Perception {
         // All that follows is on the guard's clock, but for the heartbeat's own.
         let now_ns = self.offset.to_guard(local_ns);
         // A stamp that cannot be told on the guard's clock would be remembered as the newest.
-        if self.offset.fault().is_none() {
+        if self.offset.ready() {
             self.look();
             self.observe(now_ns);
+            self.judge(now_ns);
         }
-        self.judge(now_ns);
         let fitness = self.fitness(now_ns);
         let condition = Condition {
             fitness,

@@ -66,6 +66,11 @@ impl Offset {
         }
     }
 
+    /// Whether local times can be told on the guard's clock.
+    pub(super) fn ready(&self) -> bool {
+        self.low_ns.is_some() && self.fault().is_none()
+    }
+
     /// A local time on the guard's clock.
     pub(super) fn to_guard(&self, local_ns: u64) -> u64 {
         local_ns.saturating_add_signed(self.offset_ns())

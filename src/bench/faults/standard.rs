@@ -184,6 +184,8 @@ fn judge_ways_out(stage: &mut Stage) {
 /// # Errors
 /// Nothing was executed in that mode.
 pub fn judge_stop(stage: &mut Stage, mode: Mode, injected_ns: u64) -> anyhow::Result<()> {
+    // What was executed is told once a policy tick.
+    stage.pass(100 * MS)?;
     let robot = &stage.run.config.robot;
     let (limits, dt_s) = (robot.limits().to_vec(), 1.0 / robot.toml().servo_hz);
     let ticks: Vec<Executed> = stage.dispatcher.report().ticks().cloned().collect();

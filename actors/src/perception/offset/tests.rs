@@ -60,7 +60,7 @@ proptest! {
         let back = delays.iter().map(|delay| delay.1).min().unwrap();
         let widened = u64::try_from(delays.len()).unwrap() * 20 * MS * 300 / 1_000_000;
         prop_assert!(hosts.error_ns(at_ns) <= there.max(back) + widened + MS);
-        prop_assert!(hosts.offset.fault().is_none() || 10 * MS < (there + back) / 2 + widened + MS);
+        prop_assert!(hosts.offset.fault().is_none() || 10 * MS < u64::midpoint(there, back) + widened + MS);
     }
 
     /// On one host no delay makes two clocks of one.
@@ -81,6 +81,7 @@ proptest! {
 fn stamps_of_another_clock_wait_for_an_echo_and_wide_bounds_are_a_fault() {
     let mut offset = Offset::default();
     assert_eq!(offset.fault(), None, "nothing was heard: others say so");
+    assert!(!offset.ready());
     offset.heard(100 * SECOND, echo(0, 0), 7 * SECOND);
     assert!(offset.fault().unwrap().contains("not known"));
     offset.sent(5, 7 * SECOND);
@@ -104,13 +105,13 @@ fn stamps_of_another_clock_wait_for_an_echo_and_wide_bounds_are_a_fault() {
 fn a_clock_that_was_set_is_learnt_anew() {
     let mut hosts = Hosts {
         offset: Offset::default(),
-        offset_ns: 50 * SECOND as i64,
+        offset_ns: 50_000_000_000,
         ppm: 0,
     };
     for nth in 1..20 {
         hosts.round((100 + nth) * SECOND, nth, (MS, MS));
     }
-    hosts.offset_ns = 20 * SECOND as i64;
+    hosts.offset_ns = 20_000_000_000;
     for nth in 20..40 {
         hosts.round((100 + nth) * SECOND, nth, (MS, MS));
     }

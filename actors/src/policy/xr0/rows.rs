@@ -162,9 +162,12 @@ fn number(manifest: &Manifest, slot: usize, counts: bool) -> Part {
     Part::Joint { slot }
 }
 
+/// Parts of a row, and which number of the state each number counts from.
+type Named = (Vec<Part>, Vec<(usize, usize)>);
+
 /// Parts and anchors of rows whose numbers have names; `None` without a tool whose pose the state
 /// holds too.
-fn by_name(manifest: &Manifest) -> Option<(Vec<Part>, Vec<(usize, usize)>)> {
+fn by_name(manifest: &Manifest) -> Option<Named> {
     let (mut parts, mut anchors, mut posed) = (Vec::new(), Vec::new(), Vec::new());
     for stem in manifest.actions.iter().filter_map(|action| stem(action)) {
         let pose = |quantities| Some((axes(quantities, stem, "")?, axes(quantities, stem, "r")?));
