@@ -26,7 +26,7 @@
 //! | `warm` | what a decision takes before the first one |
 //! | [`refusals`] | counters |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,9 @@ pub struct ExpertConfig {
     pub steps: u16,
     /// Longest wait for a context, milliseconds.
     pub context_timeout_ms: u32,
+    /// By how much every decision is held back, milliseconds: to try how a cell fares with a slower
+    /// model or a farther one.
+    pub added_delay_ms: u32,
 }
 
 impl ExpertConfig {
@@ -106,6 +109,9 @@ impl ExpertConfig {
         }
         if !(10..=60_000).contains(&self.context_timeout_ms) {
             faults.push(("context_timeout_ms", "must lie in 10 to 60000"));
+        }
+        if 2000 < self.added_delay_ms {
+            faults.push(("added_delay_ms", "must be at most 2000"));
         }
         faults
     }
@@ -225,6 +231,8 @@ pub struct Expert {
     /// What decisions about nothing took, once the policy is open.
     warm: Arc<OnceLock<Vec<u64>>>,
     condition: Condition,
+    /// Decisions that are held back, with the time until which.
+    held: VecDeque<(u64, Done)>,
 }
 
 impl Expert {
@@ -280,6 +288,7 @@ impl Expert {
             capability,
             warm,
             condition,
+            held: VecDeque::new(),
         })
     }
 
@@ -297,13 +306,17 @@ impl Expert {
             }
             Some(Outcome::Failed(error)) => return Err(CoreError::Failed(error)),
             Some(Outcome::Done(done)) => {
-                for done in done {
-                    if let Some(cell) = self.cells.get_mut(&done.about.cell) {
-                        cell.conclude(&done, &self.common, now_ns);
-                    }
-                }
+                let due_ns = now_ns + u64::from(self.common.config.added_delay_ms) * MS;
+                self.held
+                    .extend(done.into_iter().map(|done| (due_ns, done)));
             }
             None => {}
+        }
+        // All are held back equally: the first one is due first.
+        while let Some((_, done)) = self.held.pop_front_if(|(due_ns, _)| *due_ns <= now_ns) {
+            if let Some(cell) = self.cells.get_mut(&done.about.cell) {
+                cell.conclude(&done, &self.common, now_ns);
+            }
         }
         Ok(())
     }

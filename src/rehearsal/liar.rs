@@ -81,6 +81,7 @@ impl Orders {
     }
 
     /// Orders of another camera at the same host.
+    #[must_use]
     pub fn companion(&self) -> Self {
         Self {
             lie: Arc::default(),

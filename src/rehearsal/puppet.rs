@@ -178,7 +178,11 @@ impl Puppet {
 
     /// Every joint as far as it may in a tick, and back in the next half second.
     fn dash(&self, at: &mut [f64], idx: u32, tick_s: f64) {
-        let side = if idx / 8 % 2 == 0 { 1.0 } else { -1.0 };
+        let side = if (idx / 8).is_multiple_of(2) {
+            1.0
+        } else {
+            -1.0
+        };
         for (place, limits) in at.iter_mut().zip(self.robot.limits()) {
             let farther = *place + side * limits.speed_max * tick_s;
             *place = farther.clamp(limits.min, limits.max);

@@ -314,6 +314,7 @@ impl Floor {
                 guidance_schedule: Schedule::Exponential,
                 steps: 5,
                 context_timeout_ms: 900,
+                added_delay_ms: 0,
             },
             refusals: refusals.clone(),
             session: 2,

@@ -347,7 +347,7 @@ fn a_guided_sample_is_the_one_whose_derivative_is_taken_by_differences() {
         let strength = pull.strength(t) as f32;
         let v = velocity(&x);
         for at in 0..x.len() {
-            x[at] += (v[at] + strength * back[at]) / 2.0;
+            x[at] += 0.5 * (v[at] + strength * back[at]);
         }
     }
     let ours = pulled(&expert, &context, &decision, &pull);

@@ -23,7 +23,7 @@ const STALLED_NS: u64 = 50 * MS;
 
 /// F21: the wall clock goes an hour forward, then two back. The same run without gives the same
 /// commands, and the log shows both clocks.
-pub fn wall_clock_jumps(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn wall_clock_jumps(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
     let mut commands = Vec::new();
     for jumps in [false, true] {
@@ -63,7 +63,7 @@ pub fn wall_clock_jumps(seed: u64) -> anyhow::Result<Finding> {
 
 /// F22: perception runs on a host whose clock is 20 ms ahead or behind, drifts, or began at another
 /// time altogether.
-pub fn hosts_differ(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn hosts_differ(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
     for (offset_ns, drift_ppm) in [
         (SKEW_NS, 0),
@@ -102,7 +102,7 @@ fn capture_error_ms(stage: &Stage) -> f64 {
 }
 
 /// F23: the machine was asleep.
-pub fn machine_slept(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn machine_slept(seed: u64) -> anyhow::Result<Finding> {
     let mut stage = Stage::new(seed)?;
     stage.move_arms()?;
     stage.run.stepped.suspend(SLEPT_NS);
@@ -118,7 +118,7 @@ pub fn machine_slept(seed: u64) -> anyhow::Result<Finding> {
 }
 
 /// F24: the guard's thread gets no processor for 50 ms, with limits under which one late tick stops.
-pub fn guard_stalls(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn guard_stalls(seed: u64) -> anyhow::Result<Finding> {
     let mut stage = Stage::with(
         seed,
         crate::rehearsal::Options::default(),

@@ -69,7 +69,7 @@ impl Finding {
     }
 
     fn note(&mut self, figure: Worst) {
-        if !(figure.value <= figure.limit) {
+        if figure.value.is_nan() || figure.limit < figure.value {
             self.faults.push(format!(
                 "{}: {:.3}, at most {:.3} is allowed",
                 figure.what, figure.value, figure.limit

@@ -37,7 +37,7 @@ fn stage_under(seed: u64, weather: &Weather, sets: &[&str]) -> anyhow::Result<St
 }
 
 /// F13: brain and action expert are cut off for 1, 5 and 60 seconds; then the gateway is for 5.
-pub fn partitioned(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn partitioned(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
     for seconds in [1, 5, 60] {
         let weather = Weather::default();
@@ -76,7 +76,7 @@ fn gateway_cut_off(seed: u64) -> anyhow::Result<Finding> {
 }
 
 /// F14: everything is lost while a router restarts.
-pub fn router_restarts(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn router_restarts(seed: u64) -> anyhow::Result<Finding> {
     let weather = Weather::default();
     let mut stage = stage_under(seed, &weather, &[])?;
     stage.move_arms()?;
@@ -98,7 +98,7 @@ pub fn router_restarts(seed: u64) -> anyhow::Result<Finding> {
 }
 
 /// F15: 5 % loss, 20 % reordering, 5 % doubling, spikes of 300 ms on every message.
-pub fn rough_link(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn rough_link(seed: u64) -> anyhow::Result<Finding> {
     let weather = Weather::default();
     let mut stage = stage_under(seed, &weather, &[])?;
     stage.move_arms()?;
@@ -145,7 +145,7 @@ pub fn rough_link(seed: u64) -> anyhow::Result<Finding> {
 }
 
 /// F16: a reader of images reads once a second. The same run without it gives the same commands.
-pub fn slow_reader(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn slow_reader(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
     let mut commands = Vec::new();
     for slow in [false, true] {
@@ -204,7 +204,7 @@ pub fn slow_reader(seed: u64) -> anyhow::Result<Finding> {
 }
 
 /// F17: requests and contexts come through, chunks do not.
-pub fn replies_lost(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn replies_lost(seed: u64) -> anyhow::Result<Finding> {
     let weather = Weather::default();
     let mut stage = stage_under(seed, &weather, &[])?;
     let (bus, cell) = (

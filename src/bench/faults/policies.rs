@@ -43,7 +43,7 @@ fn stage(seed: u64, sets: &[&str]) -> anyhow::Result<(Stage, Puppet)> {
 }
 
 /// F25: a context fails for want of memory, once, then always.
-pub fn out_of_memory(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn out_of_memory(seed: u64) -> anyhow::Result<Finding> {
     let (mut once, puppet) = stage(seed, &[])?;
     once.move_arms()?;
     puppet.fail(1);
@@ -69,7 +69,7 @@ pub fn out_of_memory(seed: u64) -> anyhow::Result<Finding> {
 }
 
 /// F32: chunks that stand still, swing forever, or go as fast as they may to and fro.
-pub fn adversarial(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn adversarial(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
     for hands in [
         Hands::Still,
@@ -94,7 +94,7 @@ pub fn adversarial(seed: u64) -> anyhow::Result<Finding> {
 }
 
 /// F33: each chunk wants the other way.
-pub fn undecided(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn undecided(seed: u64) -> anyhow::Result<Finding> {
     let (mut stage, puppet) = stage(seed, &["expert.strategy=naive"])?;
     stage.move_arms()?;
     puppet.hands(Hands::Undecided { by: 0.02 });
@@ -121,7 +121,7 @@ pub fn undecided(seed: u64) -> anyhow::Result<Finding> {
 }
 
 /// F34: a checkpoint without prefix training under a strategy that needs it, and one without guidance.
-pub fn impossible_strategy(_: u64) -> anyhow::Result<Finding> {
+pub(super) fn impossible_strategy(_: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
     for strategy in ["clean-prefix", "guided"] {
         let config = Config::load(&Sources {
@@ -146,7 +146,7 @@ pub fn impossible_strategy(_: u64) -> anyhow::Result<Finding> {
 }
 
 /// F31: decisions take longer and longer, from 80 to 500 ms, and shorter again.
-pub fn latency_ramp(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn latency_ramp(seed: u64) -> anyhow::Result<Finding> {
     let delay_ms = Arc::new(Mutex::new(80.0_f64));
     let told = delay_ms.clone();
     let options = Options {

@@ -38,7 +38,7 @@ const VENDOR_STOP_MS: f64 = 200.0;
 const STILL_RAD_S: f64 = 0.02;
 
 /// F01: brain or action expert is killed, at each of twelve moments.
-pub fn model_killed(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn model_killed(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
     for (role, reason) in [
         (Role::Brain, Reason::BrainLost),
@@ -67,7 +67,7 @@ pub fn model_killed(seed: u64) -> anyhow::Result<Finding> {
 }
 
 /// F02: the gateway is killed in motion.
-pub fn gateway_killed(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn gateway_killed(seed: u64) -> anyhow::Result<Finding> {
     let mut stage = Stage::new(seed)?;
     stage.move_arms()?;
     stage.pass(300 * MS)?;
@@ -108,7 +108,7 @@ fn held_without_a_word(stage: &mut Stage, for_ns: u64) -> anyhow::Result<u64> {
 }
 
 /// F03: the guard's process is killed in motion.
-pub fn guard_killed(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn guard_killed(seed: u64) -> anyhow::Result<Finding> {
     let mut stage = Stage::new(seed)?;
     stage.move_arms()?;
     let mut eye = stage.run.world.robot();
@@ -148,7 +148,7 @@ pub fn guard_killed(seed: u64) -> anyhow::Result<Finding> {
 }
 
 /// F04: the recorder is killed in motion. The same run without the death gives the same commands.
-pub fn recorder_killed(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn recorder_killed(seed: u64) -> anyhow::Result<Finding> {
     let folder = Folder::new("f04")?;
     let mut finding = Finding::default();
     let mut commands = Vec::new();
@@ -224,7 +224,7 @@ fn n_records(store: &EpisodeStore) -> anyhow::Result<u64> {
 }
 
 /// F05: the expert, then the brain, is stopped for five seconds and goes on.
-pub fn model_stopped(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn model_stopped(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
     for role in [Role::ActionExpert, Role::Brain] {
         let mut stage = Stage::new(seed)?;
@@ -254,7 +254,7 @@ pub fn model_stopped(seed: u64) -> anyhow::Result<Finding> {
 }
 
 /// F06: a gateway is stopped, a second one takes the cell, the first one goes on.
-pub fn gateway_stopped(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn gateway_stopped(seed: u64) -> anyhow::Result<Finding> {
     let mut stage = Stage::new(seed)?;
     stage.move_arms()?;
     let old = stage.dispatcher.guard()?.epoch;
@@ -306,7 +306,7 @@ impl Core for Mortal {
 }
 
 /// F07: each role's thread panics; its supervisor starts it again, and gives it up in the end.
-pub fn threads_panic(_: u64) -> anyhow::Result<Finding> {
+pub(super) fn threads_panic(_: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
     for role in Role::ALL {
         finding.add(thread_panics(role)?);
@@ -365,7 +365,7 @@ fn thread_panics(role: Role) -> anyhow::Result<Finding> {
 }
 
 /// F08: one thread after the other makes no step any more.
-pub fn threads_hang(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn threads_hang(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
     for role in [
         Role::Actuator,
@@ -395,7 +395,7 @@ pub fn threads_hang(seed: u64) -> anyhow::Result<Finding> {
 }
 
 /// F09: the processor is taken away: one late servo tick, then three in a row, then ten in a second.
-pub fn processor_taken(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn processor_taken(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
     for (late, every, stops) in [(1_u32, 1_u32, false), (3, 1, true), (10, 20, true)] {
         let mut stage = Stage::new(seed)?;

@@ -23,7 +23,7 @@ const FOUND_S: u64 = 60;
 ///
 /// # Errors
 /// Parts that cannot be made.
-pub fn loops_are_found(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn loops_are_found(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
     for hands in [Hands::Still, Hands::Swing { by: 0.15, rows: 30 }] {
         finding.add(is_found(seed, hands)?);

@@ -21,7 +21,7 @@ const JUMP_RAD: f64 = 0.5;
 const HANDS: u32 = 100;
 
 /// F41: an encoder jumps, gives no number, or stands still.
-pub fn encoder_fails(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn encoder_fails(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
     let cases = [
         (Trouble::Jump(JUMP_RAD), Reason::Implausible, PERIODS_MAX),
@@ -36,7 +36,7 @@ pub fn encoder_fails(seed: u64) -> anyhow::Result<Finding> {
 }
 
 /// F44: the driver fails, is gone, or repeats an old state.
-pub fn driver_fails(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn driver_fails(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
     for trouble in [Trouble::Driver, Trouble::Disconnected] {
         finding.add(fails(seed, trouble, &[Reason::RobotError], PERIODS_MAX)?);
@@ -82,7 +82,7 @@ fn fails(
 }
 
 /// F43: the vendor's controller stops the robot, and lets go of it again.
-pub fn vendor_stops(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn vendor_stops(seed: u64) -> anyhow::Result<Finding> {
     let mut stage = Stage::new(seed)?;
     stage.move_arms()?;
     stage.witness.tell(Trouble::ProtectiveStop);
@@ -100,7 +100,7 @@ pub fn vendor_stops(seed: u64) -> anyhow::Result<Finding> {
 
 /// F45: the robot is moved by hand while it is paused and after a stop; resume and rearm name the
 /// pose that was left.
-pub fn moved_by_hand(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn moved_by_hand(seed: u64) -> anyhow::Result<Finding> {
     let mut stage = Stage::new(seed)?;
     stage.move_arms()?;
     let paused = stage.ask::<PauseCommand>(&Pause { by: signature() })?;
@@ -175,7 +175,7 @@ fn newest(stage: &Stage) -> Option<&Executed> {
 
 /// F46: a gripper jams while it closes; then the robot stops. It is never told to squeeze more than its
 /// description allows, and keeps its command through the stop.
-pub fn gripper_jams(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn gripper_jams(seed: u64) -> anyhow::Result<Finding> {
     let mut stage = Stage::new(seed)?;
     stage.move_arms()?;
     let dof = gripper(&stage.run.config.robot);

@@ -30,17 +30,17 @@ fn stage(seed: u64) -> anyhow::Result<Stage> {
 }
 
 /// F35.
-pub fn frozen(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn frozen(seed: u64) -> anyhow::Result<Finding> {
     holds(seed, Lie::Frozen, ("is frozen", 200.0))
 }
 
 /// F36.
-pub fn frozen_with_old_stamps(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn frozen_with_old_stamps(seed: u64) -> anyhow::Result<Finding> {
     holds(seed, Lie::FrozenOld, ("behind another view", 200.0))
 }
 
 /// F37.
-pub fn blind(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn blind(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = holds(seed, Lie::Black, ("sees black", FIVE_FRAMES_MS))?;
     finding.add(holds(seed, Lie::White, ("sees white", FIVE_FRAMES_MS))?);
     finding.add(holds(seed, Lie::Noise, ("sees noise", FIVE_FRAMES_MS))?);
@@ -48,7 +48,7 @@ pub fn blind(seed: u64) -> anyhow::Result<Finding> {
 }
 
 /// F38: another device in mid-run, and before the guard is asked for motion.
-pub fn swapped(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn swapped(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = holds(seed, Lie::Swapped, ("is another device", 67.0))?;
     let mut stage = stage(seed)?;
     stage.pass(SECOND)?;
@@ -69,7 +69,7 @@ pub fn swapped(seed: u64) -> anyhow::Result<Finding> {
 }
 
 /// F39: of ten frames one is lost, one comes twice, two change places.
-pub fn reordered(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn reordered(seed: u64) -> anyhow::Result<Finding> {
     let mut stage = stage(seed)?;
     let (bus, cell) = (
         stage.run.stepped.bus().clone(),
@@ -97,12 +97,12 @@ pub fn reordered(seed: u64) -> anyhow::Result<Finding> {
 }
 
 /// F40.
-pub fn skewed(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn skewed(seed: u64) -> anyhow::Result<Finding> {
     holds(seed, Lie::Skewed, ("behind another view", 200.0))
 }
 
 /// F42: no frame of another size is ever observed, nor decided on.
-pub fn format_changes(seed: u64) -> anyhow::Result<Finding> {
+pub(super) fn format_changes(seed: u64) -> anyhow::Result<Finding> {
     holds(seed, Lie::Format, ("instead of 64×64", 67.0))
 }
 

@@ -74,11 +74,11 @@ fn beyond_envelope(stage: &Stage) -> f64 {
     for guard in stage.witness.commands() {
         for four in guard.windows(4) {
             let [a, b, c, d] = four else { continue };
-            let dofs = limits.iter().zip(a).zip(b).zip(c).zip(d);
-            let bad = |((((limits, a), b), c), d): ((((&Limits, &f64), &f64), &f64), &f64)| {
-                !inside(limits, [*a, *b, *c, *d], dt_s)
-            };
-            count += f64::from(u8::from(dofs.into_iter().any(bad)));
+            let bad = limits.iter().enumerate().any(|(dof, limits)| {
+                let at = |row: &[f64]| row.get(dof).copied().unwrap_or(f64::NAN);
+                !inside(limits, [at(a), at(b), at(c), at(d)], dt_s)
+            });
+            count += f64::from(u8::from(bad));
         }
     }
     count
