@@ -292,12 +292,13 @@ mod tests {
                 assert!((x - want).abs() < 1e-20, "{axis:?}: {vector:?}");
             }
         }
-        assert_eq!(Pose::IDENTITY.rotation_vector(), [0.0; 3]);
+        assert!(norm(Pose::IDENTITY.rotation_vector()) < 1e-300);
     }
 
     #[test]
     fn the_cross_product_is_that_of_the_hand_case() {
-        assert_eq!(cross([2.0, 3.0, 5.0], [7.0, 11.0, 13.0]), [-16.0, 9.0, 1.0]);
+        let crossed = cross([2.0, 3.0, 5.0], [7.0, 11.0, 13.0]);
+        assert!(close(crossed, [-16.0, 9.0, 1.0]), "{crossed:?}");
     }
 
     #[test]

@@ -401,12 +401,13 @@ pub(super) fn processor_taken(seed: u64) -> anyhow::Result<Finding> {
         let mut stage = Stage::new(seed)?;
         stage.move_arms()?;
         let period_ns = period_ns(&stage.run.config.robot);
+        let began_ns = stage.now_ns();
         for _ in 0..late {
             stage.run.stepped.stall(2 * period_ns + period_ns / 2);
             stage.pass(u64::from(every) * period_ns)?;
         }
         if stops {
-            stage.stops(&[Reason::ServoOverrun], SECOND)?;
+            stage.stops_since(began_ns, &[Reason::ServoOverrun], SECOND)?;
         } else {
             stage.pass(SECOND / 2)?;
             let mode = stage.dispatcher.mode().map(|now| now.0);

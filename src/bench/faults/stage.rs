@@ -222,7 +222,19 @@ impl Stage {
     /// # Errors
     /// There is none within `for_ns`.
     pub fn stops(&mut self, reasons: &[Reason], for_ns: u64) -> anyhow::Result<()> {
-        let injected_ns = self.now_ns();
+        self.stops_since(self.now_ns(), reasons, for_ns)
+    }
+
+    /// The same of a fault that was injected at a time before.
+    ///
+    /// # Errors
+    /// There is none within `for_ns`.
+    pub fn stops_since(
+        &mut self,
+        injected_ns: u64,
+        reasons: &[Reason],
+        for_ns: u64,
+    ) -> anyhow::Result<()> {
         let reason = self.wait_stop(for_ns)?;
         self.demand(reasons.contains(&reason), || {
             format!("stops for {reason} instead of {reasons:?}")
@@ -238,10 +250,9 @@ impl Stage {
     /// There is none within `for_ns`.
     pub fn holds(&mut self, reason: Reason, for_ns: u64) -> anyhow::Result<()> {
         let injected_ns = self.now_ns();
-        let got = self.wait_mode(Mode::Hold, for_ns)?;
-        self.demand(got == reason, || {
-            format!("holds for {got} instead of {reason}")
-        });
+        let what = format!("the guard holds: {reason}");
+        let seen = |dispatcher: &Dispatcher| dispatcher.mode() == Some((Mode::Hold, reason));
+        self.wait(&what, for_ns, seen)?;
         self.pass(SECOND / 2)?;
         standard::judge_stop(self, Mode::Hold, injected_ns)
     }
