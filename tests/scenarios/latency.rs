@@ -34,7 +34,7 @@ fn goes(delay_ms: u32) {
     let daemon = Daemon::start_with(&data_in(&dir), &flags);
     let server = daemon.server();
     let task = done(server);
-    let cell = server.get("/v1/cells/twogate").json(200);
+    let cell = daemon.cell().show();
     println!("{delay_ms} ms: {} {}", task["state"], cell["counters"]);
     assert_ne!(task["state"], "interrupted", "{task}");
     assert_eq!(counter(&cell, "stalled"), 0, "{cell}");

@@ -15,19 +15,27 @@ const STILL_RAD: f64 = 2e-3;
 /// Faster than a robot that holds trembles.
 const MOVING_RAD_S: f64 = 0.1;
 
-/// The demo cell of a daemon.
+/// A cell of a daemon.
 #[derive(Clone, Copy)]
 pub(crate) struct Cell<'a> {
     server: &'a Server,
+    name: &'static str,
 }
 
 impl<'a> Cell<'a> {
+    /// The demo cell.
     pub(crate) fn new(server: &'a Server) -> Self {
-        Self { server }
+        Self::named(server, "demo")
+    }
+
+    /// The cell of this name.
+    pub(crate) fn named(server: &'a Server, name: &'static str) -> Self {
+        Self { server, name }
     }
 
     pub(crate) fn show(self) -> Value {
-        self.server.get("/v1/cells/demo").json(200)
+        let path = format!("/v1/cells/{}", self.name);
+        self.server.get(&path).json(200)
     }
 
     pub(crate) fn mode(self) -> String {
@@ -46,7 +54,8 @@ impl<'a> Cell<'a> {
     /// Commands the guard as a person.
     pub(crate) fn command(self, verb: &str) -> Reply {
         let body = json!({ "operator": "ada", "reason": "a story" });
-        self.server.post(&format!("/v1/cells/demo/{verb}"), &body)
+        let path = format!("/v1/cells/{}/{verb}", self.name);
+        self.server.post(&path, &body)
     }
 
     /// Waits until a task moves the arms.

@@ -112,6 +112,7 @@ impl Drop for Process {
 pub(crate) struct Daemon {
     process: Process,
     server: Server,
+    cell: &'static str,
     _place: Option<Places>,
 }
 
@@ -140,6 +141,11 @@ impl Daemon {
         let mut daemon = Self {
             process,
             server: Server::new(port),
+            cell: if further.contains(&"twogate") {
+                "twogate"
+            } else {
+                "demo"
+            },
             _place: None,
         };
         daemon.wait_ready();
@@ -164,7 +170,7 @@ impl Daemon {
 
     /// Its demo cell.
     pub(crate) fn cell(&self) -> Cell<'_> {
-        Cell::new(&self.server)
+        Cell::named(&self.server, self.cell)
     }
 
     /// What it has logged by now.

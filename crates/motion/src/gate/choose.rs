@@ -185,10 +185,11 @@ pub(super) fn lasts(config: &GateConfig, ability: Ability, delays: Delays, rate:
 }
 
 /// The speed fraction at which a prefix of `trained` rows covers a delay, if it is slow enough to
-/// matter and not slower than half. At half speed one tick more than twice the prefix is let pass:
-/// it is half a tick there, and a chunk that comes so late is judged by the guard's buffer.
+/// matter and not slower than half. At half speed two ticks more than twice the prefix are let pass:
+/// they are one tick there, and a chunk that comes so late is judged by the guard's buffer. From what a
+/// camera sees to the guard two ticks go by beside the decision itself.
 pub(super) fn slow_rate(trained: u64, delay: u64) -> Option<f64> {
-    if trained == 0 || 2 * trained + 1 < delay {
+    if trained == 0 || 2 * trained + 2 < delay {
         return None;
     }
     Some(quotient(trained, delay.max(1)).clamp(RATE_MIN, 1.0))

@@ -78,12 +78,9 @@ fn a_slow_robot_lets_the_prefix_cover_the_delay() {
     assert!((choice.rate - 0.5).abs() < 1e-12);
     let faster = at(&slow(Wanted::Auto), ability(6, false), 300);
     assert!((faster.rate - 6.0 / 9.0).abs() < 1e-12 && faster.delay_ticks == 6);
-    let late = at(&slow(Wanted::Auto), ability(6, false), 430);
-    assert!(
-        (late.rate - 0.5).abs() < 1e-12,
-        "half a slow tick is let pass"
-    );
-    let sync = at(&slow(Wanted::Auto), ability(6, false), 440);
+    let late = at(&slow(Wanted::Auto), ability(6, false), 460);
+    assert!((late.rate - 0.5).abs() < 1e-12, "a slow tick is let pass");
+    let sync = at(&slow(Wanted::Auto), ability(6, false), 470);
     assert_eq!(sync.strategy, Strategy::Sync);
     assert!((sync.rate - 1.0).abs() < 1e-12);
 }
