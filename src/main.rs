@@ -30,7 +30,9 @@ fn main() -> ExitCode {
         Command::Config(command) => check::run(&command),
         Command::Model(command) => model::run(&command),
         Command::Bench(command) => {
-            telemetry::start(log.as_deref()).and_then(|()| bench::run(&command))
+            // Thousands of played runs say thousands of lines; figures are what is asked for.
+            let log = log.as_deref().unwrap_or("off");
+            telemetry::start(Some(log)).and_then(|()| bench::run(&command))
         }
         Command::Sim(arguments) => {
             telemetry::start(log.as_deref()).and_then(|()| sim::run(&arguments))

@@ -36,7 +36,19 @@ fn goes(delay_ms: u32) {
     let task = done(server);
     let cell = daemon.cell().show();
     println!("{delay_ms} ms: {} {}", task["state"], cell["counters"]);
-    assert_ne!(task["state"], "interrupted", "{task}");
+    // With half a second of delay the point may miss a gate; it never stops for want of actions.
+    let ends: &[&str] = if delay_ms < 400 {
+        &["succeeded"]
+    } else {
+        &["succeeded", "failed"]
+    };
+    assert!(ends.contains(&task["state"].as_str().unwrap()), "{task}");
+    let slowed = daemon.log().contains("at 50 % speed");
+    assert_eq!(
+        slowed,
+        delay_ms == 400,
+        "the robot is slowed down at 400 ms"
+    );
     assert_eq!(counter(&cell, "stalled"), 0, "{cell}");
     let late = counter(&cell, "prefix_dropped") + counter(&cell, "prefix_overruns");
     let log = daemon.log();

@@ -57,7 +57,8 @@ impl Run {
     fn record() -> Self {
         let dir = TempDir::new();
         let data = data_in(&dir);
-        let daemon = Daemon::start_placeless(&data, &["--policy", "xr0"]);
+        let daemon =
+            Daemon::start_placeless(&data, &["--policy", "xr0", "--set", "expert.strategy=sync"]);
         let mut events = Events::follow(daemon.server());
         let task = daemon.cell().submit("put the red block in the left tray");
         for _ in 0..DECISIONS {
@@ -271,7 +272,10 @@ fn decide_in_three_processes(run: &Run, stream_layers: bool) {
             "run --role brain --listen {brain} --connect {rest} --set brain.stream_layers={stream_layers}"
         ),
     );
-    let expert = format!("run --role action-expert --connect {rest} --connect {brain}");
+    // As it was recorded: `auto` would go by what decisions take here.
+    let expert = format!(
+        "run --role action-expert --connect {rest} --connect {brain} --set expert.strategy=sync"
+    );
     let mut act = spawn("expert", expert);
     let mut player = Rest::new(&bus, &Name::new("demo").unwrap());
     let mut last = None;

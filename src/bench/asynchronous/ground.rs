@@ -60,8 +60,6 @@ impl Ground {
         if limits == Limits::Open {
             robot = opened(&robot)?;
             guard.late_chunk_rule = false;
-            // Strategies that contradict themselves are compared too.
-            guard.disagreement_max = 0;
             (guard.following_rad, guard.following_ms) = (FOLLOWING_M, FOLLOWING_MS);
             guard.first_command_rad = FIRST_COMMAND_M;
             guard.action_age_limit_ms = ACTION_AGE_MS;
