@@ -19,7 +19,7 @@
 //! δ = 10d − 9 periods accepts it in period 10(n+d)+4: within tick n+d, and before that tick's look, so
 //! that the next decision can begin with it, as the oracle's does. From look to acceptance that is d
 //! ticks less six periods: d = ⌈delay/Δt⌉. For d = 0 the chunk must be there within tick n: then δ = 0,
-//! and the frame falls three periods earlier ([`ahead`]).
+//! and the frame falls three periods earlier (`ahead`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
