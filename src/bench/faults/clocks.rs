@@ -5,7 +5,7 @@ use vlad_safety::mode::Mode;
 use vlad_safety::reason::Reason;
 use vlad_wire::clock::{MS, SECOND};
 
-use super::finding::{Finding, Worst};
+use super::finding::Finding;
 use super::stage::Stage;
 use super::standard::millis;
 
@@ -47,17 +47,7 @@ pub(super) fn wall_clock_jumps(seed: u64) -> anyhow::Result<Finding> {
         commands.push(stage.witness.commands());
         finding.add(stage.conclude()?);
     }
-    let same = commands
-        .windows(2)
-        .all(|pair| matches!(pair, [a, b] if a == b));
-    finding.add(Finding::of(
-        vec![Worst::new(
-            "runs with other commands",
-            f64::from(u32::from(!same)),
-            0.0,
-        )],
-        Vec::new(),
-    ));
+    finding.add(Finding::of_same(&commands));
     Ok(finding)
 }
 

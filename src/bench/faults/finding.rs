@@ -54,6 +54,16 @@ impl Finding {
         finding
     }
 
+    /// Runs of one story, one of them with a fault that must change no command.
+    pub fn of_same<T: PartialEq>(commands: &[T]) -> Self {
+        let same = commands
+            .windows(2)
+            .all(|pair| matches!(pair, [a, b] if a == b));
+        let differ = f64::from(u32::from(!same));
+        let figure = Worst::new("runs with other commands", differ, 0.0);
+        Self::of(vec![figure], Vec::new())
+    }
+
     /// Adds what other runs showed.
     pub fn add(&mut self, other: Self) {
         self.runs += other.runs;

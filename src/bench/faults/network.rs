@@ -11,7 +11,7 @@ use vlad_wire::clock::{MS, SECOND};
 use vlad_wire::msg::think::Context;
 use vlad_wire::stream::{Contexts, Frames, Requests, Stream};
 
-use super::finding::{Finding, Worst};
+use super::finding::Finding;
 use super::stage::Stage;
 use crate::rehearsal::Options;
 use crate::rehearsal::weather::{Cut, Weather};
@@ -189,17 +189,7 @@ pub(super) fn slow_reader(seed: u64) -> anyhow::Result<Finding> {
         commands.push(stage.witness.commands());
         finding.add(stage.conclude()?);
     }
-    let same = commands
-        .windows(2)
-        .all(|pair| matches!(pair, [a, b] if a == b));
-    finding.add(Finding::of(
-        vec![Worst::new(
-            "runs with other commands",
-            f64::from(u32::from(!same)),
-            0.0,
-        )],
-        Vec::new(),
-    ));
+    finding.add(Finding::of_same(&commands));
     Ok(finding)
 }
 

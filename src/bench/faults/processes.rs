@@ -185,18 +185,7 @@ pub(super) fn recorder_killed(seed: u64) -> anyhow::Result<Finding> {
         commands.push(stage.witness.commands());
         finding.add(stage.conclude()?);
     }
-    let same = commands
-        .windows(2)
-        .all(|pair| matches!(pair, [a, b] if a == b));
-    let differ = u32::from(!same);
-    finding.add(Finding::of(
-        vec![Worst::new(
-            "runs with other commands",
-            f64::from(differ),
-            0.0,
-        )],
-        Vec::new(),
-    ));
+    finding.add(Finding::of_same(&commands));
     Ok(finding)
 }
 
