@@ -27,7 +27,6 @@ pub enum Cut {
 struct State {
     cut: Cut,
     rough: Option<Injector>,
-    now_ns: u64,
 }
 
 /// The weather; clones are the same one.
@@ -44,11 +43,6 @@ impl Weather {
     pub fn rough(&self, injector: Injector) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.rough = Some(injector);
-    }
-
-    /// Tells the time, by which outages are planned.
-    pub fn tell(&self, now_ns: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).now_ns = now_ns;
     }
 
     /// The conditions of a run in this weather.
@@ -74,11 +68,11 @@ impl Weather {
         if lost {
             return Travel::once(u64::MAX);
         }
-        let now_ns = state.now_ns;
         let Some(injector) = &mut state.rough else {
             return Travel::once(budget_ns);
         };
-        match injector.next(now_ns) {
+        // Outages alone look at the time; here a cut is one.
+        match injector.next(0) {
             Fate::Arrives { delay_ns, twin_ns } => Travel {
                 after_ns: budget_ns + delay_ns,
                 twin_after_ns: twin_ns.map(|twin_ns| budget_ns + twin_ns),

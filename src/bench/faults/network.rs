@@ -119,7 +119,6 @@ pub(super) fn rough_link(seed: u64) -> anyhow::Result<Finding> {
     let mut stops = 0_u32;
     while stage.now_ns() < until_ns {
         stage.pass(100 * MS)?;
-        weather.tell(stage.now_ns());
         if stage
             .dispatcher
             .mode()
