@@ -3,7 +3,7 @@
 //! | | |
 //! |---|---|
 //! | in | cameras, `joints`, `task`; of a simulated cell the oracle |
-//! | out | `frame/{view}`, `obs`, `verdict`, `alive/perception` with its fitness |
+//! | out | `frame/{view}`, `obs`, `verdict`, `alive/perception` with its fitness, `event` when a picture changes at once |
 //! | period | a third of the fastest camera's |
 //! | clock | the guard's; of another host mapped to it (`offset`) |
 //! | fails safe | a camera that cannot be believed ([`fitness`]), or views without a common moment, make perception unfit: the guard holds |
@@ -21,20 +21,23 @@ use vlad_cell::description::{Arm, Mount, RobotDescription};
 use vlad_cell::oracle::Oracle;
 use vlad_wire::clock::{MS, SharedClock};
 use vlad_wire::id::{CellId, Role};
-use vlad_wire::msg::health::Fitness;
+use vlad_wire::msg::health::{Fitness, Severity};
 use vlad_wire::msg::sense::{Frame, JointState, Observation, ObservationHead};
 use vlad_wire::msg::task::{ActiveTask, TaskNow, Verdict};
 use vlad_wire::robot_type::SlotMap;
 use vlad_wire::stream::{Frames, Joints, Observations, Tasks, Verdicts};
 use vlad_wire::text::Note;
 
+use crate::herald::{Herald, Saying};
 use crate::pulse::{Condition, Pulse};
 use crate::role::{Core, CoreError};
 
+use change::Change;
 use fitness::{Counts, Rules, Sight};
 use offset::Offset;
 use picture::Exposure;
 
+mod change;
 pub mod fitness;
 mod offset;
 pub mod picture;
@@ -43,6 +46,11 @@ pub mod picture;
 const JOINTS_KEPT: usize = 120;
 /// Period of the oracle: the stream's 10 Hz.
 const VERDICT_PERIOD_NS: u64 = 100 * MS;
+
+/// Kind of the event that says that something appeared, vanished or jumped in a picture.
+pub const SCENE_CHANGED: &str = "scene_changed";
+/// Shortest time between two of them: a decision takes about as long, and a lamp may flicker.
+const SAY_NS: u64 = 200 * MS;
 
 /// Perception's settings: the table `perception`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +74,9 @@ pub struct PerceptionConfig {
     pub luma_max: u8,
     /// The brightness' standard deviation must lie above this.
     pub contrast_min: u8,
+    /// Least sudden difference of brightness in a part of a picture that is said as
+    /// `scene_changed`, 0 to 255; 0 for never.
+    pub change_luma: u8,
 }
 
 impl PerceptionConfig {
@@ -141,6 +152,7 @@ struct Eye {
     publisher: Publisher<Frames>,
     newest: Option<Frame>,
     sight: Sight,
+    change: Change,
     /// Degrees of freedom whose motion changes the picture.
     dofs: Vec<usize>,
 }
@@ -153,6 +165,8 @@ pub struct Perception {
     slots: SlotMap,
     config: PerceptionConfig,
     pulse: Pulse,
+    herald: Herald,
+    say_again_ns: u64,
     joints: Subscriber<Joints>,
     recent: VecDeque<JointState>,
     clock: SharedClock,
@@ -191,6 +205,7 @@ impl Perception {
             let mount = described.map(|other| &other.mount).next();
             eyes.push(Eye {
                 sight: Sight::new(config.rules(), pinned),
+                change: Change::new(config.change_luma),
                 dofs: dofs_before(&robot, mount.unwrap_or(&Mount::World)),
                 camera,
                 publisher,
@@ -203,6 +218,8 @@ impl Perception {
             slots: robot.slots().clone(),
             config,
             pulse: Pulse::new(bus, &cell, Role::Perception, session)?,
+            herald: Herald::new(bus, &cell, Role::Perception, clock)?,
+            say_again_ns: 0,
             joints: bus.subscriber(&cell, "", None)?,
             recent: VecDeque::new(),
             clock: clock.clone(),
@@ -236,18 +253,31 @@ impl Perception {
         }
     }
 
-    fn look(&mut self) {
+    fn look(&mut self, now_ns: u64) {
+        let mut changed = None;
         for eye in &mut self.eyes {
             match eye.camera.newest() {
                 Ok(Some(mut frame)) => {
                     let captured_ns = &mut frame.head.captured_at_ns;
                     *captured_ns = self.offset.to_guard(*captured_ns);
-                    eye.take(frame, &self.recent);
+                    if eye.take(frame, &self.recent) {
+                        changed = Some(&eye.camera.info().view);
+                    }
                 }
                 Ok(None) => {}
                 Err(error) => eye.sight.failed(error.to_string()),
             }
         }
+        let Some(view) = changed.filter(|_| self.say_again_ns <= now_ns) else {
+            return;
+        };
+        self.say_again_ns = now_ns + SAY_NS;
+        let saying = Saying {
+            text: &format!("something appeared, vanished or jumped before camera {view}"),
+            task: self.task.as_ref().map(|task| task.id),
+            ..Saying::default()
+        };
+        self.herald.say(Severity::Info, SCENE_CHANGED, &saying);
     }
 
     /// Earliest and latest capture of the newest frames; 0 for a camera without one.
@@ -360,17 +390,21 @@ impl Perception {
 }
 
 impl Eye {
-    /// Judges a frame; what may be used is published and kept.
-    fn take(&mut self, frame: Frame, recent: &VecDeque<JointState>) {
+    /// Judges a frame; what may be used is published and kept. Says whether it changed at once.
+    fn take(&mut self, frame: Frame, recent: &VecDeque<JointState>) -> bool {
         let joints = nearest(recent, frame.head.captured_at_ns);
         let position = joints.map_or(&[][..], |joints| &joints.position);
         let picked = self.dofs.iter().filter_map(|dof| position.get(*dof));
         let picked: Vec<f64> = picked.copied().collect();
         let info = self.camera.info();
-        if self.sight.see(&frame, self.newest.as_ref(), info, &picked) {
-            self.publisher.put(&frame);
-            self.newest = Some(frame);
+        if !self.sight.see(&frame, self.newest.as_ref(), info, &picked) {
+            return false;
         }
+        self.publisher.put(&frame);
+        let size = (frame.head.width.into(), frame.head.height.into());
+        let changed = self.change.see(&frame.pixels, size);
+        self.newest = Some(frame);
+        changed
     }
 }
 
@@ -381,7 +415,7 @@ impl Core for Perception {
         let now_ns = self.offset.to_guard(local_ns);
         // A stamp that cannot be told on the guard's clock would be remembered as the newest.
         if self.offset.ready() {
-            self.look();
+            self.look(now_ns);
             self.observe(now_ns);
             self.judge(now_ns);
         }
@@ -433,6 +467,7 @@ mod tests {
             luma_min: 5,
             luma_max: 250,
             contrast_min: 3,
+            change_luma: 20,
         };
         assert!(good.faults().is_empty());
         let bad = PerceptionConfig {
@@ -444,6 +479,7 @@ mod tests {
             luma_min: 5,
             luma_max: 5,
             contrast_min: 101,
+            change_luma: 0,
         };
         assert_eq!(bad.faults().len(), 7);
     }

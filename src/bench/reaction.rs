@@ -12,13 +12,13 @@
 //! | prefix | the share of it that rows of the prefix took: ticks from the chunk's acceptance to its first free row |
 //!
 //! The bound of the command's 95th percentile is `(max(d, p) + s) ticks + camera + 1`: d the delay, p the
-//! prefix, s the ticks from look to look:
+//! prefix, s the ticks until the next look:
 //!
 //! | replanning | s |
 //! |---|---|
 //! | cadence | `max(T_e, d)`, where the gate leaves `T_e` = 10 |
 //! | continuous | `max(1, d)`: one decision in flight |
-//! | on-change | as cadence: what changes chunks is seen by looking |
+//! | on-change | `max(1, d)` too: the jump is seen in the next frame, behind the decision under way |
 //! | sync, always | a chunk, standing still until the point rests and is looked at, d |
 //!
 //! The camera looks once a tick and shows what is: 0, without a delay 10 ms (`travel`). With a cadence the
@@ -82,13 +82,24 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// Ticks from look to look.
+    /// Ticks after which decisions repeat while nothing changes.
     fn cycle_ticks(self) -> u32 {
         let d = self.delay_ticks;
         match (self.contender, self.replanning) {
             (Contender::Sync, _) => row::SYNC_TICKS + d,
             (_, Replanning::Continuous) => d.max(1),
             (_, Replanning::Cadence | Replanning::OnChange) => d.max(row::CADENCE_TICKS),
+        }
+    }
+
+    /// Ticks from a change to the next look on which a decision is made, at most (`s`).
+    fn look_ticks(self) -> u32 {
+        match (self.contender, self.replanning) {
+            (Contender::Sync, _) | (_, Replanning::Cadence | Replanning::Continuous) => {
+                self.cycle_ticks()
+            }
+            // Behind the decision that was under way.
+            (_, Replanning::OnChange) => self.delay_ticks.max(1),
         }
     }
 }

@@ -22,6 +22,7 @@
 //! | [`contexts`] | contexts that are damaged or of another brain are refused, said and never used |
 //! | [`network`] | the network moves the arms; its brain dies in mid-motion |
 //! | [`motion`] | a recorded task's motion, as REST, metrics and the command line report it |
+//! | [`lost_model`] | the model's process is killed, stopped or cut off in mid-motion, and comes back |
 //! | [`latency`] | decisions that take long: no stall, and what is late is explained |
 //! | [`recorded`] | a recorded run of the network, decided again bit for bit |
 //! | [`shared_memory`] | contexts between processes that are stopped and killed |
@@ -36,6 +37,7 @@ mod daemon;
 mod doctor;
 mod guard_process;
 mod latency;
+mod lost_model;
 mod malformed;
 mod model;
 mod motion;

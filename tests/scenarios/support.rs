@@ -13,6 +13,7 @@ pub(crate) mod cell;
 pub(crate) mod events;
 pub(crate) mod http;
 pub(crate) mod process;
+pub(crate) mod relay;
 
 /// Long enough for a busy machine; nothing waits so long where all is well.
 const PATIENCE_NS: u64 = 60 * SECOND;

@@ -33,6 +33,7 @@ use super::newest::Newest;
 use super::{About, Common, Done, ExpertCell, ExpertConfig, Job, Meeting, gate};
 use crate::actuator::guard::{CHUNK_LATE, CHUNK_REFUSED};
 use crate::herald::{Herald, Saying};
+use crate::perception::SCENE_CHANGED;
 use crate::pulse::Pulse;
 use crate::role::CoreError;
 
@@ -88,7 +89,7 @@ pub(super) struct CellExpert {
     /// When an event on a kind of fault may be sent again.
     say_again_ns: BTreeMap<ContextFault, u64>,
     played_at_last: Option<u64>,
-    /// Whether chunks have disagreed since the last decision was asked for.
+    /// Whether a picture changed or chunks disagreed since the last decision was asked for.
     changed: bool,
     gate: Gate,
     history: History,
@@ -225,6 +226,7 @@ impl CellExpert {
     fn settle(&mut self, now_ns: u64) {
         while let Some(event) = self.events.try_next() {
             let kind = event.kind.as_str();
+            self.changed |= kind == SCENE_CHANGED;
             let Phase::Settling { sent, .. } = self.phase else {
                 continue;
             };
@@ -273,14 +275,7 @@ impl CellExpert {
                 (Severity::Info, "strategy_changed")
             }
         };
-        let text = format!(
-            "{} with a prefix of {} at {:.0} % speed, {} ticks a decision: the delay is {} ticks",
-            choice.strategy.name(),
-            choice.prefix_len,
-            choice.rate * 100.0,
-            choice.ticks_per_decision,
-            choice.delay_ticks,
-        );
+        let text = choice.to_string();
         info!(cell = %self.shape.id, kind, "{text}");
         let saying = Saying {
             text: &text,

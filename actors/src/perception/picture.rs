@@ -115,7 +115,7 @@ pub fn measure(pixels: &[u8], width: usize) -> Option<Luma> {
 }
 
 /// Brightness of a pixel by the weights of ITU-R BT.601, in integers.
-fn brightness(pixel: &[u8]) -> u8 {
+pub(super) fn brightness(pixel: &[u8]) -> u8 {
     let [red, green, blue] = pixel else { return 0 };
     let sum = 77 * u32::from(*red) + 150 * u32::from(*green) + 29 * u32::from(*blue);
     u8::try_from(sum >> 8).unwrap_or(u8::MAX)

@@ -17,6 +17,8 @@
 //!
 //! Pure: times come in, nothing is asked of a clock.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use vlad_wire::msg::think::Strategy;
 
@@ -123,6 +125,20 @@ pub struct Choice {
     pub delay_ticks: u64,
     /// Speed fraction, 0.5 to 1.
     pub rate: f64,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} with a prefix of {} at {:.0} % speed, {} ticks a decision: the delay is {} ticks",
+            self.strategy.name(),
+            self.prefix_len,
+            self.rate * 100.0,
+            self.ticks_per_decision,
+            self.delay_ticks,
+        )
+    }
 }
 
 /// What became of a chunk in the guard.

@@ -15,7 +15,7 @@
 //! |---|---|
 //! | cadence | so many ticks (`T_e`) were played since the last one |
 //! | continuous | one tick was: as soon as a chunk has arrived |
-//! | on-change | chunks disagree; else as cadence |
+//! | on-change | a picture changed suddenly, or chunks disagree; else as cadence |
 //!
 //! and in each of them as soon as no more is accepted, or young enough, than will be played until the
 //! chunk is there: a chunk from standstill begins at its first row and gets older than those after it.
@@ -84,7 +84,7 @@ pub struct GuardView<'a> {
     pub joints: &'a JointState,
     /// Ticks that had been played when the last decision was asked for.
     pub played_at_last: Option<u64>,
-    /// Whether chunks have disagreed since the last decision was asked for.
+    /// Whether a picture changed suddenly, or chunks disagreed, since the last decision was asked for.
     pub changed: bool,
     /// For how many ticks the rows of the newest accepted chunk are young enough to be played.
     pub young_ticks: u64,

@@ -103,7 +103,7 @@ impl Span {
         let period_ms = millis(PERIOD_NS);
         let camera_ms = millis(ahead(cell.delay_ticks) * PERIOD_NS);
         let first = f64::from(cell.delay_ticks).max(prefix);
-        let cycle = f64::from(cell.cycle_ticks());
+        let cycle = f64::from(cell.look_ticks());
         // A row's first command is sent in the first period of its tick.
         let from = first * tick_ms() + camera_ms + period_ms;
         Self {

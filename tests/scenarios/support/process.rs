@@ -79,9 +79,23 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// SIGSTOP.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// SIGTERM; gives the exit code.
     pub(crate) fn term(&mut self) -> i32 {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         let ended = || self.child.try_wait().unwrap();
         until("the process ends after SIGTERM", ended)
             .code()
