@@ -336,6 +336,63 @@ fn poses_on_the_way_are_looked_at() {
     assert!(-0.2 < envelope.motion()[0].position);
 }
 
+/// A stop at 2.4 rad/s, begun at angle 0.
+fn stop_from_zero() -> (Motion, Vec<f64>) {
+    let start = Motion {
+        velocity: 2.4,
+        ..Motion::at_rest(0.0)
+    };
+    let stop = Stop::new(&JOINT, &start);
+    let part_s = stop.duration_s() / f64::from(POSES);
+    let poses = (0..=POSES).map(|part| stop.at(f64::from(part) * part_s).position);
+    (start, poses.collect())
+}
+
+/// A rod of 1 cm that is in mid-motion from an angle on, with an obstacle of 4 mm before its tip at
+/// another angle: what a step of no jerk gives.
+fn rod_before_obstacle(start: Motion, angle: f64) -> u32 {
+    let mut arm = turnstile(0, 0.0);
+    arm.capsules[0].radius_m = 0.01;
+    let (x, y) = (angle.cos(), angle.sin());
+    let workspace = Workspace {
+        arms: vec![arm],
+        keep_out: vec![Box3 {
+            min_m: [x - 0.002, y - 0.002, -0.1],
+            max_m: [x + 0.002, y + 0.002, 0.1],
+        }],
+        tool_speed_max_m_s: 9.0,
+        ..open()
+    };
+    let mut envelope = Envelope::new(joints(1, workspace), &[start.position]);
+    envelope.motion[0] = start;
+    drive(&mut envelope, 0.0, 1)
+}
+
+/// The way between two poses is longer than the obstacle is thick: only the pose itself meets it.
+/// Wherever the angles' zero lies: before, between and at the poses.
+#[test]
+fn every_pose_of_a_stop_is_looked_at() {
+    let (start, poses) = stop_from_zero();
+    // The step before the stop is a part of the first way.
+    let step = start.velocity * DT_S;
+    for nth in 1..poses.len() - 2 {
+        for zero in [
+            0.0,
+            (poses[nth] + poses[nth - 1]) / 2.0 + step,
+            poses[nth] + step,
+        ] {
+            let from = Motion {
+                position: -zero,
+                ..start
+            };
+            let hit = rod_before_obstacle(from, poses[nth] + step - zero);
+            assert_eq!(hit, flag::STOP | flag::WORKSPACE, "pose {nth}, zero {zero}");
+            let behind = poses.last().unwrap() + step + 0.1 - zero;
+            assert_eq!(rod_before_obstacle(from, behind), 0);
+        }
+    }
+}
+
 #[test]
 fn a_workspace_that_cannot_be_checked_lets_nothing_move() {
     let mut workspace = walled();

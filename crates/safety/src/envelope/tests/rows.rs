@@ -151,6 +151,34 @@ fn no_room_for_a_stop_is_a_breach() {
     assert_eq!(envelope.judge(&[0.0], &mut [0.0], 0.01), Ok(0));
 }
 
+/// Shares are shares of the range, wherever it lies and however long it is.
+#[test]
+fn shares_count_from_a_range_that_lies_anywhere() {
+    let judge = |(min, max): (f64, f64), before: f64, target: f64| {
+        let limits = Limits { min, max, ..UNIT };
+        let shape = Shape {
+            limits: vec![limits],
+            ..joints(1, open())
+        };
+        let mut row = [target];
+        let verdict = Envelope::new(shape, &[before]).judge(&[before], &mut row, TICK_S);
+        (verdict, row[0])
+    };
+    // A skin of two millionths of a radian.
+    let edge = 0.5 - 2e-6;
+    let (verdict, moved) = judge((-1.5, 0.5), edge, 0.5);
+    assert_eq!(verdict, Ok(flag::POSITION_CLAMPED));
+    assert!((moved - edge).abs() < 2e-6);
+    // 0.05 of a range of 2.
+    let (verdict, _) = judge((0.5, 2.5), 0.0, -0.05);
+    assert!(
+        matches!(verdict, Err(Breach::Position { dof: 0, ratio }) if (ratio - 0.025).abs() < 1e-12)
+    );
+    // One hundredth to the last bit is still moved.
+    let (verdict, moved) = judge((0.5, 1.5), 0.0, -0.01);
+    assert_eq!((verdict, moved), (Ok(flag::POSITION_CLAMPED), 0.0));
+}
+
 #[test]
 fn what_is_no_number_is_named() {
     let envelope = envelope(&[0.0, 0.0]);
