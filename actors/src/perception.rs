@@ -52,6 +52,10 @@ pub const SCENE_CHANGED: &str = "scene_changed";
 /// Shortest time between two of them: a decision takes about as long, and a lamp may flicker.
 const SAY_NS: u64 = 200 * MS;
 
+/// A slower joint stands, rad/s: a camera half a metre behind it moves by a third of a millimetre a
+/// frame.
+const STILL: f64 = 0.02;
+
 /// Perception's settings: the table `perception`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -155,6 +159,8 @@ struct Eye {
     change: Change,
     /// Degrees of freedom whose motion changes the picture.
     dofs: Vec<usize>,
+    /// Whether it rides on an arm, whose motion changes all of it.
+    rides: bool,
 }
 
 /// One cell's perception.
@@ -203,10 +209,12 @@ impl Perception {
             let described = described.filter(|other| other.view == camera.info().view);
             let pinned = described.clone().find_map(|other| other.serial.clone());
             let mount = described.map(|other| &other.mount).next();
+            let mount = mount.unwrap_or(&Mount::World);
             eyes.push(Eye {
                 sight: Sight::new(config.rules(), pinned),
                 change: Change::new(config.change_luma),
-                dofs: dofs_before(&robot, mount.unwrap_or(&Mount::World)),
+                dofs: dofs_before(&robot, mount),
+                rides: matches!(mount, Mount::Arm(_)),
                 camera,
                 publisher,
                 newest: None,
@@ -393,9 +401,13 @@ impl Eye {
     /// Judges a frame; what may be used is published and kept. Says whether it changed at once.
     fn take(&mut self, frame: Frame, recent: &VecDeque<JointState>) -> bool {
         let joints = nearest(recent, frame.head.captured_at_ns);
-        let position = joints.map_or(&[][..], |joints| &joints.position);
-        let picked = self.dofs.iter().filter_map(|dof| position.get(*dof));
-        let picked: Vec<f64> = picked.copied().collect();
+        let picked = |of: &[f64]| -> Vec<f64> {
+            let picked = self.dofs.iter().filter_map(|dof| of.get(*dof));
+            picked.copied().collect()
+        };
+        let speed = joints.map(|joints| picked(&joints.velocity));
+        let rides = self.rides && speed.is_none_or(|speed| speed.iter().any(|v| STILL < v.abs()));
+        let picked = joints.map_or_else(Vec::new, |joints| picked(&joints.position));
         let info = self.camera.info();
         if !self.sight.see(&frame, self.newest.as_ref(), info, &picked) {
             return false;
@@ -404,7 +416,7 @@ impl Eye {
         let size = (frame.head.width.into(), frame.head.height.into());
         let changed = self.change.see(&frame.pixels, size);
         self.newest = Some(frame);
-        changed
+        changed && !rides
     }
 }
 

@@ -3,6 +3,7 @@
 use vlad::rehearsal::dispatcher::Dispatcher;
 use vlad::rehearsal::liar::{Lie, Orders};
 use vlad::rehearsal::{Options, Run};
+use vlad_actors::perception::SCENE_CHANGED;
 use vlad_bus::subscriber::Subscriber;
 use vlad_safety::mode::Mode;
 use vlad_safety::reason::Reason;
@@ -167,4 +168,30 @@ fn frames_that_are_lost_doubled_and_reordered_change_nothing() {
         done = dispatcher.report().done();
     }
     assert!(done && 60 < n_seen, "{n_seen} observations");
+}
+
+/// What is told to the action expert as a reason to decide anew: not the arms' own work, before the
+/// cameras or under those on the hands, but what nobody's motion explains. Of ten seconds' frames, one
+/// may show a finger that comes from behind a block.
+#[test]
+fn arms_at_work_are_hardly_ever_a_sudden_change_and_a_light_that_goes_out_is() {
+    let orders = Orders::default();
+    let mut run = Run::new(liars(&orders)).unwrap();
+    let mut dispatcher = Dispatcher::new(&run, "put the red block in the left tray", 1).unwrap();
+    dispatcher.begin(&mut run).unwrap();
+    dispatcher.pass(&mut run, 10 * SECOND).unwrap();
+    let out_at_ns = run.stepped.clock().now_ns();
+    orders.tell(Lie::Black);
+    dispatcher.pass(&mut run, SECOND).unwrap();
+    let events = dispatcher.report().events.iter();
+    let changes: Vec<_> = events
+        .filter(|event| event.kind.as_str() == SCENE_CHANGED)
+        .map(|event| (event.at_ns, event.text.as_str()))
+        .collect();
+    println!("the light goes out at {out_at_ns}: {changes:?}");
+    let (at_work, out): (Vec<_>, Vec<_>) =
+        changes.into_iter().partition(|(at, _)| *at <= out_at_ns);
+    assert!(at_work.len() <= 1);
+    assert_eq!(out.len(), 1);
+    assert!(out[0].1.ends_with("camera ego"));
 }
