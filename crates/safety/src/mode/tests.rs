@@ -251,6 +251,67 @@ fn holds_go_on_as_the_table_says() {
     );
 }
 
+/// What latches, and what a failure of the robot does, are the same in every mode that may move.
+fn of_the_robot(event: Event) -> Option<(Mode, Reason)> {
+    Some(match event {
+        Event::Estop => (Mode::Estopped, Reason::EmergencyStop),
+        Event::VendorStop => (Mode::Estopped, Reason::VendorStop),
+        Event::Fault(reason) => (Mode::Fault, reason),
+        Event::ClockGap => (Mode::Fault, Reason::ClockGap),
+        Event::RobotError => (Mode::Stopping, Reason::RobotError),
+        Event::FollowingError => (Mode::Stopping, Reason::FollowingError),
+        Event::Implausible => (Mode::Stopping, Reason::Implausible),
+        Event::OutsideEnvelope => (Mode::Stopping, Reason::OutsideEnvelope),
+        _ => return None,
+    })
+}
+
+#[test]
+fn a_hold_between_tasks_is_left_by_a_lease_or_on_the_way_home() {
+    for reason in [Reason::LeaseReleased, Reason::LeaseLost, Reason::Parked] {
+        let idle = state(Mode::Hold, reason);
+        for event in EVENTS {
+            let (mode, why) = match event {
+                Event::LeaseReleased => (Mode::Hold, Reason::LeaseReleased),
+                Event::LeaseGranted => (Mode::Hold, Reason::Thinking),
+                Event::ParkStarted => (Mode::Running, Reason::Parking),
+                _ => of_the_robot(event).unwrap_or((Mode::Hold, reason)),
+            };
+            assert_eq!(transition(idle, event), state(mode, why), "{event:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hold_for_a_person_is_left_by_that_persons_word_or_with_its_task() {
+    for reason in [Reason::Paused, Reason::Disagreement] {
+        let waiting = state(Mode::Hold, reason);
+        for event in EVENTS {
+            let (mode, why) = match event {
+                Event::LeaseReleased => (Mode::Hold, Reason::LeaseReleased),
+                Event::Resume => (Mode::Hold, Reason::Thinking),
+                _ => of_the_robot(event).unwrap_or((Mode::Hold, reason)),
+            };
+            assert_eq!(transition(waiting, event), state(mode, why), "{event:?}");
+        }
+    }
+}
+
+/// Whatever comes on the way to standstill: the stop goes on for its first reason, unless it latches.
+#[test]
+fn a_stop_is_over_at_standstill_and_not_before() {
+    let stopping = state(Mode::Stopping, Reason::BrainLost);
+    for event in EVENTS {
+        let (mode, why) = match event {
+            Event::Standstill => (Mode::Stopped, Reason::BrainLost),
+            _ => of_the_robot(event)
+                .filter(|(mode, _)| mode.latched())
+                .unwrap_or((Mode::Stopping, Reason::BrainLost)),
+        };
+        assert_eq!(transition(stopping, event), state(mode, why), "{event:?}");
+    }
+}
+
 #[test]
 fn an_idle_hold_survives_the_death_of_a_policy() {
     let idle = State {

@@ -287,3 +287,31 @@ fn first_moments_that_no_course_has_are_refused() {
         assert_eq!(largest_third([0.0, second, -1.0]), fits, "{second}");
     }
 }
+
+/// Limits so small that only the rounding of positions is left of them: what rounding can do passes,
+/// near zero as far from it, and twice as much does not.
+#[test]
+fn rounding_is_forgiven_as_far_as_it_goes() {
+    let none = Limits {
+        acceleration_max: 1e-18,
+        jerk_max: 1e-18,
+        ..LIMITS
+    };
+    for position in [0.0, 1e4] {
+        let noise = ROUNDED_ULPS * f64::EPSILON * (2.0 * position + 3.0 * DT_S);
+        let from = moving(position, 1.0, 0.0);
+        for (share, fits) in [(0.0, true), (0.5, true), (2.0, false)] {
+            for sign in [-1.0, 1.0] {
+                let to = moving(position + DT_S + sign * share * noise, 1.0, 0.0);
+                assert_eq!(within(&none, &from, &to, DT_S), fits, "{position} {share}");
+            }
+        }
+    }
+}
+
+#[test]
+fn top_speed_is_allowed_far_from_zero() {
+    let top = LIMITS.speed_max;
+    let next = moving(1e4 + top * DT_S, top, 0.0);
+    assert!(allowed(&moving(1e4, top, 0.0), &next));
+}
