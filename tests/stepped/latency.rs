@@ -13,6 +13,7 @@ use vlad_bus::travel::Travel;
 use vlad_cell::description::RobotDescription;
 use vlad_motion::policy::Policy;
 use vlad_motion::prefix::history::History;
+use vlad_safety::mode::Mode;
 use vlad_wire::clock::{MS, SECOND};
 use vlad_wire::manifest::Profile;
 use vlad_wire::msg::execute::GuardState;
@@ -75,9 +76,13 @@ struct Story {
 }
 
 fn story(conditions: fn() -> Conditions) -> Story {
+    story_with(&SETS, conditions)
+}
+
+fn story_with(sets: &[&str], conditions: fn() -> Conditions) -> Story {
     let mut run = Run::new(Options {
         policy: Box::new(|robot| Ok(network(robot))),
-        sets: SETS.map(str::to_owned).to_vec(),
+        sets: sets.iter().map(ToString::to_string).collect(),
         conditions: conditions(),
         ..Options::default()
     })
@@ -130,6 +135,30 @@ impl Story {
         let settled = self.sent.len().saturating_sub(2);
         self.sent.iter().take(settled).all(|(chunk, _)| told(chunk))
     }
+}
+
+/// What decisions about nothing took at load tells nothing of a brain that is slow. The first chunk
+/// knows how long it took itself: no other can follow it in time, so it ends in a gap that is planned.
+#[test]
+fn a_first_decision_longer_than_its_chunk_is_followed_by_a_planned_gap() {
+    let sets = [
+        "expert.strategy=auto",
+        "expert.context_timeout_ms=3000",
+        "guard.think_timeout_ms=4000",
+        "guard.action_age_limit_ms=5000",
+        "guard.disagreement_max=0",
+    ];
+    let story = story_with(&sets, || late_contexts(1500));
+    let strategies = story.sent.iter().map(|(chunk, _)| chunk.head.strategy);
+    assert!(1 < story.sent.len());
+    assert!(
+        strategies
+            .clone()
+            .all(|strategy| strategy == Strategy::Sync)
+    );
+    let stopped = |guard: &&GuardState| matches!(guard.mode, Mode::Stopping | Mode::Stopped);
+    assert!(!story.guards.iter().any(|guard| stopped(&guard)));
+    assert!(story.is_explained());
 }
 
 /// 80 ms are three ticks, and observation and guard one or two more: every decision in motion is

@@ -188,10 +188,9 @@ impl CellExpert {
                 self.refuse(&refused, 1, (common, now_ns));
             }
         }
-        let malformed = self.contexts.malformed();
-        let more = malformed - self.malformed;
+        let more = self.contexts.malformed() - self.malformed;
         if 0 < more {
-            self.malformed = malformed;
+            self.malformed += more;
             let problem = "messages cannot be read, or their checksum is wrong";
             let refused = PolicyError::context(ContextFault::Malformed, problem);
             self.refuse(&refused, more, (common, now_ns));
@@ -473,17 +472,24 @@ impl CellExpert {
     }
 
     fn send(&mut self, done: &Done, rows: &ActRows, common: &Common, now_ns: u64) {
-        let meeting = done.about.meeting;
+        let mut meeting = done.about.meeting;
         let Some(buffer) = &self.buffer else { return };
-        let obs_tick = done.about.context.head().obs_tick;
+        let context = done.about.context.head();
+        let obs_tick = context.obs_tick;
         let start = start(meeting.strategy, buffer.mode, buffer.strategy, obs_tick);
         if start == Start::OnArrival && (0 < meeting.prefix_len || 0 < meeting.frozen_len) {
             // The robot stopped meanwhile: the chunk was made to go on from a motion that is over.
             self.phase = Phase::Idle { not_before_ns: 0 };
             return;
         }
+        if start == Start::OnArrival {
+            // A chunk that nothing can follow in time must end in a planned gap.
+            let took_ns = now_ns.saturating_sub(context.captured_at_ns);
+            let after = self.gate.after(took_ns, now_ns);
+            (meeting.strategy, meeting.rate) = (after.strategy, after.rate);
+        }
         let rows = self.finish_rows(start, rows, meeting.strategy);
-        let Some(head) = self.head(done, (start, &rows), common) else {
+        let Some(head) = self.head(done, (start, &rows, meeting), common) else {
             return;
         };
         self.newest.sent(start, &rows);
@@ -515,10 +521,10 @@ impl CellExpert {
     fn head(
         &mut self,
         done: &Done,
-        (start, rows): (Start, &ActRows),
+        (start, rows, meeting): (Start, &ActRows, Meeting),
         common: &Common,
     ) -> Option<ChunkHead> {
-        let (request, meeting) = (&done.about.request, done.about.meeting);
+        let request = &done.about.request;
         let (epoch, last_seq) = self.seq;
         let seq = if epoch == request.epoch {
             last_seq + 1

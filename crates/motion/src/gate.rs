@@ -225,6 +225,14 @@ impl Gate {
         self.choice
     }
 
+    /// How a decision would be made after one that took so long: the first one from standstill may
+    /// show a delay that nobody has measured yet.
+    pub fn after(&self, delay_ns: u64, now_ns: u64) -> Choice {
+        let mut gate = self.clone();
+        gate.note(delay_ns, Fate::Accepted, now_ns);
+        gate.choice
+    }
+
     /// The delays so far.
     pub fn meter(&self) -> &DelayMeter {
         &self.meter

@@ -30,7 +30,7 @@ pub enum PolicyError {
         problem: String,
     },
     /// A part of the context did not come in time.
-    #[error("part {index} of the context did not come in time")]
+    #[error("part {index} of the context did not come within expert.context_timeout_ms")]
     Late {
         /// The part.
         index: u16,

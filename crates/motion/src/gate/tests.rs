@@ -243,6 +243,15 @@ fn a_longer_delay_counts_at_once_and_a_shorter_one_after_the_quiet_time() {
 }
 
 #[test]
+fn what_a_delay_would_lead_to_is_told_without_taking_it() {
+    let gate = Gate::new(config(Wanted::Auto), ability(6, false), steady(80)).unwrap();
+    assert_eq!(gate.after(2900 * MS, SECOND).strategy, Strategy::Sync);
+    assert_eq!(gate.after(90 * MS, SECOND), gate.choice());
+    assert_eq!(gate.choice().strategy, Strategy::CleanPrefix);
+    assert_eq!(gate.meter().count(), 5);
+}
+
+#[test]
 fn half_a_tick_less_is_not_enough_to_go_up() {
     let mut gate = Gate::new(config(Wanted::Auto), ability(6, false), steady(210)).unwrap();
     for i in 0..600 {
