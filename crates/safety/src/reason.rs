@@ -311,6 +311,10 @@ mod tests {
             assert_eq!(reason.to_string().parse(), Ok(reason));
             assert!(!reason.meaning().is_empty() && !reason.what_to_do().is_empty());
         }
+        let meanings: HashSet<_> = Reason::all().map(Reason::meaning).collect();
+        assert_eq!(meanings.len(), TABLE.len());
+        assert!(Reason::EmergencyStop.what_to_do().contains("then reset"));
+        assert!(Reason::BufferEmpty.what_to_do().ends_with("then rearm"));
         // The last variant's number proves that no variant lacks a row.
         assert_eq!(Reason::Reset as usize + 1, TABLE.len());
     }
