@@ -234,6 +234,12 @@ fn tool_speed_is_the_fastest_arms() {
     assert!(
         matches!(fast, Err(Breach::ToolSpeed { arm: 1, ratio }) if (ratio - 0.5 / 0.4999).abs() < 1e-9)
     );
+    let quick = Workspace {
+        tool_speed_max_m_s: 2.0,
+        ..two_arms()
+    };
+    let fast = quick.judge(&STRETCHED, &to, 0.125);
+    assert!(matches!(fast, Err(Breach::ToolSpeed { arm: 1, ratio }) if (ratio - 2.0).abs() < 1e-9));
 }
 
 #[test]
