@@ -378,7 +378,7 @@ fn every_pose_of_a_stop_is_looked_at() {
     for nth in 1..poses.len() - 2 {
         for zero in [
             0.0,
-            (poses[nth] + poses[nth - 1]) / 2.0 + step,
+            f64::midpoint(poses[nth], poses[nth - 1]) + step,
             poses[nth] + step,
         ] {
             let from = Motion {
