@@ -86,11 +86,10 @@ impl Weather {
             return Travel::once(budget_ns);
         }
         let (lost, late_ns) = match state.cut {
-            Cut::Nothing => (false, 0),
             Cut::All => (true, 0),
             Cut::Keys(keys) => (keys.contains(&row.key), 0),
             Cut::Late(keys, by_ns) if keys.contains(&row.key) => (false, by_ns),
-            Cut::Late(_, _) => (false, 0),
+            Cut::Nothing | Cut::Late(_, _) => (false, 0),
         };
         if lost {
             return Travel::once(u64::MAX);

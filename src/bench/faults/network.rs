@@ -21,6 +21,9 @@ use crate::rehearsal::weather::{Cut, Weather};
 /// What goes between a cell's machine and a remote machine with brain and action expert. Heartbeats
 /// stay: a link that loses everything but them is the more treacherous one.
 const REMOTE: &[&str] = &["obs", "chunk", "accepted"];
+/// What a link keeps that delivers late what it could not deliver in time: chunks go on being decided on
+/// what is seen, and come when nobody may play them any more.
+const REPLIES: &[&str] = &["chunk", "accepted"];
 /// A router that dies is back after so long.
 const ROUTER_DOWN_NS: u64 = 3 * SECOND;
 /// Five heartbeats of 20 ms that do not come, and the one after that (reference B.5).
@@ -50,9 +53,11 @@ pub(super) fn partitioned(seed: u64) -> anyhow::Result<Finding> {
         for manner in Manner::BOTH {
             let lost = Cut::Keys(REMOTE);
             finding.add(model_cut_off(seed, manner, (lost, seconds))?);
+            if seconds < 60 {
+                let kept = Cut::Late(REPLIES, seconds * SECOND);
+                finding.add(model_cut_off(seed, manner, (kept, seconds))?);
+            }
         }
-        let kept = Cut::Late(REMOTE, seconds * SECOND);
-        finding.add(model_cut_off(seed, Manner::Flowing, (kept, seconds))?);
         finding.add(gateway_cut_off(seed, seconds)?);
     }
     Ok(finding)
@@ -64,6 +69,7 @@ fn model_cut_off(seed: u64, manner: Manner, (cut, seconds): (Cut, u64)) -> anyho
     stage.move_arms()?;
     weather.cut(cut);
     let began_ns = stage.now_ns();
+    let before = refused(&stage)?;
     stage.pass(seconds * SECOND)?;
     weather.cut(Cut::Nothing);
     let healed_ns = stage.now_ns();
@@ -96,7 +102,18 @@ fn model_cut_off(seed: u64, manner: Manner, (cut, seconds): (Cut, u64)) -> anyho
         stage.stays(Mode::Stopped)?;
         stage.recovers()?;
     }
+    let late = refused(&stage)? - before;
+    let kept = matches!(cut, Cut::Late(_, _));
+    stage.demand(!kept || 0 < late, || {
+        "no chunk came late: nothing was tried".to_owned()
+    });
     stage.conclude()
+}
+
+/// Chunks that the guard refused so far, for whatever reason.
+fn refused(stage: &Stage) -> anyhow::Result<u64> {
+    let counters = &stage.dispatcher.guard()?.counters;
+    Ok(counters.stale + counters.not_now + counters.superseded + counters.wrong_identity)
 }
 
 fn gateway_cut_off(seed: u64, seconds: u64) -> anyhow::Result<Finding> {

@@ -277,7 +277,7 @@ impl Guard {
         self.apply(Event::ChunkAccepted, now_ns);
         match self.buffer.disagreement() {
             Some(ratio) if DISAGREEMENT < ratio => {
-                self.note_disagreement(Some(ratio), chunk, now_ns);
+                self.note_disagreement(Words::Disagree(Some(ratio)), chunk, now_ns);
             }
             Some(_) => {
                 self.disagreeing = 0;
@@ -287,24 +287,24 @@ impl Guard {
         }
     }
 
-    /// Whether a chunk that was refused contradicts what is played, and by how many of its steps: it
-    /// would have jumped there, or it begins far from a robot that such a jump has let hold.
-    fn contradicts(&self, chunk: &Chunk, refusal: Refusal) -> Option<Option<f64>> {
+    /// What to say of a chunk that was refused for contradicting what is played: it would have jumped
+    /// there, or it begins far from a robot that such a jump has let hold.
+    fn contradicts(&self, chunk: &Chunk, refusal: Refusal) -> Option<Words> {
         match (refusal, chunk.head.start) {
-            (Refusal::Late(ratio), _) => Some(Some(ratio)),
+            (Refusal::Late(ratio), _) => Some(Words::Disagree(Some(ratio))),
             (Refusal::Seam(_) | Refusal::Outside(_, _), Start::At(first)) => {
                 let slots = &self.shape.slots;
                 let ratio = self.buffer.contradiction(chunk, first, self.tick, slots);
                 // A row far behind a good seam says nothing of the policy's mind.
-                (DISAGREEMENT < ratio).then_some(Some(ratio))
+                (DISAGREEMENT < ratio).then_some(Words::Disagree(Some(ratio)))
             }
-            (Refusal::Jump, _) if 0 < self.disagreeing => Some(None),
+            (Refusal::Jump, _) if 0 < self.disagreeing => Some(Words::Disagree(None)),
             _ => None,
         }
     }
 
     /// F33: a policy that changes its mind with each chunk is slowed down, then held.
-    fn note_disagreement(&mut self, ratio: Option<f64>, chunk: &Chunk, now_ns: u64) {
+    fn note_disagreement(&mut self, words: Words, chunk: &Chunk, now_ns: u64) {
         let limit = self.config.disagreement_max;
         if limit == 0 {
             return;
@@ -312,7 +312,7 @@ impl Guard {
         self.disagreeing += 1;
         if self.disagreeing == limit.div_ceil(2) {
             self.pace.caution = CAUTION;
-            let about = (Words::Disagree(ratio), chunk.head.id);
+            let about = (words, chunk.head.id);
             self.notice(Notice::of_chunk(CHUNKS_DISAGREE, Severity::Warn, about));
         }
         if limit <= self.disagreeing {
@@ -349,8 +349,8 @@ impl Guard {
             }
             _ => {}
         }
-        if let Some(ratio) = contradiction {
-            self.note_disagreement(ratio, chunk, now_ns);
+        if let Some(words) = contradiction {
+            self.note_disagreement(words, chunk, now_ns);
         }
     }
 }
