@@ -1,4 +1,4 @@
-//! The demo cell in virtual time, with a dispatcher in the gateway's place: what benches and
+//! A simulated cell in virtual time, with a dispatcher in the gateway's place: what benches and
 //! scenarios are played on.
 //!
 //! Guard, roles, policies and world are the daemon's own; only the clock and the bus's link differ
@@ -6,12 +6,14 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`dispatcher`] | arms the guard, leases the cell to one task, and keeps what is said |
+//! | [`dispatcher`] | a holder that keeps what is said |
 //! | [`gateway`] | the real one, with a store |
+//! | [`holder`] | arms the guard, and leases the cell to one task |
 //! | [`liar`] | a camera that lies as it is told |
 //! | [`puppet`] | a policy that fails, or sends rows, as it is told |
 //! | [`weather`] | how messages fare |
 //! | [`witness`] | writes every command down, and makes the robot fail as it is told |
+//! | [`world`] | the table, or TwoGate |
 
 use std::sync::Arc;
 
@@ -22,16 +24,18 @@ use vlad_cell::description::RobotDescription;
 use vlad_cell::robot::Robot;
 use vlad_motion::policy::Policy;
 use vlad_sim::policy::scripted::ScriptedPolicy;
-use vlad_sim::world::SimWorld;
 
 use crate::config::{CellConfig, Config, Sources};
+use world::World;
 
 pub mod dispatcher;
 pub mod gateway;
+pub mod holder;
 pub mod liar;
 pub mod puppet;
 pub mod weather;
 pub mod witness;
+pub mod world;
 
 /// Edge of the cameras, pixels: rendering is not what most stories are about.
 pub const CAMERA_EDGE: u16 = 16;
@@ -47,15 +51,17 @@ pub type WrapCamera = Box<dyn Fn(usize, Box<dyn Camera>) -> Box<dyn Camera>>;
 
 /// What differs from the shipped demo cell.
 pub struct Options {
+    /// The shipped cell; `demo` by default.
+    pub cell: &'static str,
     /// The policy; `scripted` by default.
     pub policy: MakePolicy,
     /// What is around the robot; nothing by default.
     pub robot: WrapRobot,
     /// What is around the cameras; nothing by default.
     pub camera: WrapCamera,
-    /// Width and height of every camera, pixels.
+    /// Width and height of every camera over a table, pixels.
     pub camera_edge: u16,
-    /// Where the blocks lie.
+    /// Where the blocks lie, or where the goal jumps to.
     pub scene_seed: u64,
     /// Settings, as `--set` takes them.
     pub sets: Vec<String>,
@@ -66,6 +72,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            cell: "demo",
             policy: Box::new(|robot| Ok(Arc::new(ScriptedPolicy::new(Arc::new(robot.clone()))?))),
             robot: Box::new(|robot, _| robot),
             camera: Box::new(|_, camera| camera),
@@ -82,7 +89,7 @@ pub struct Run {
     /// Its cores.
     pub stepped: Stepped,
     /// Its world.
-    pub world: SimWorld,
+    pub world: World,
     /// Its settings.
     pub config: CellConfig,
 }
@@ -94,27 +101,32 @@ impl Run {
     /// Settings that do not fit, and parts that cannot be made.
     pub fn new(options: Options) -> anyhow::Result<Self> {
         let coarse = (options.camera_edge == CAMERA_EDGE).then(|| COARSE.to_owned());
+        // A policy of its own is tried here: what the cell would get from the daemon does not matter.
+        let twogate = (options.cell == "twogate").then(|| "daemon.policy=twogate".to_owned());
+        let sets = coarse.into_iter().chain(twogate).chain(options.sets);
         let config = Config::load(&Sources {
-            sets: coarse.into_iter().chain(options.sets).collect(),
+            cells: vec![options.cell.to_owned()],
+            sets: sets.collect(),
             ..Sources::default()
         })?;
         let mut cell = config.cells.first().context("no cell")?.clone();
-        let mut toml = cell.robot.toml().clone();
-        for camera in &mut toml.cameras {
-            (camera.width, camera.height) = (options.camera_edge, options.camera_edge);
+        if cell.scenery.table().is_some() {
+            let mut toml = cell.robot.toml().clone();
+            for camera in &mut toml.cameras {
+                (camera.width, camera.height) = (options.camera_edge, options.camera_edge);
+            }
+            cell.robot = RobotDescription::new(toml)?;
         }
-        cell.robot = RobotDescription::new(toml)?;
-        let scene = cell.scenery.table().context("the cell has no table")?;
-        let world = SimWorld::new(scene, &cell.robot, options.scene_seed, 0)?;
+        let world = World::new(&cell.scenery, &cell.robot, options.scene_seed)?;
         let cameras = world.cameras().into_iter().enumerate();
-        let cameras = cameras.map(|(idx, camera)| (options.camera)(idx, Box::new(camera)));
+        let cameras = cameras.map(|(idx, camera)| (options.camera)(idx, camera));
         let moving = world.clone();
         let parts = SteppedParts {
             cell: cell.cell.name.clone(),
             description: cell.robot.clone(),
-            robot: (options.robot)(Box::new(world.robot()), &cell.robot),
+            robot: (options.robot)(world.robot(), &cell.robot),
             cameras: cameras.collect(),
-            oracle: Some(Box::new(world.oracle())),
+            oracle: Some(world.oracle()),
             advance: Box::new(move |now_ns| moving.advance_to(now_ns)),
             policy: (options.policy)(&cell.robot)?,
             guard: cell.guard.clone(),

@@ -46,7 +46,7 @@ scenarios! {
     f04_a_killed_recorder_changes_no_command "F04",
     f05_a_stopped_model_process_stops_the_robot "F05",
     f06_a_gateway_that_was_stopped_is_fenced "F06",
-    f07_a_role_that_panics_is_restarted_up_to_a_cap "F07",
+    f07_threads_that_panic_leave_the_robot_standing "F07",
     f08_a_thread_that_hangs_leaves_the_robot_standing "F08",
     f09_late_servo_ticks_are_counted_and_stop "F09",
     f13_nothing_of_before_a_partition_is_replayed "F13",

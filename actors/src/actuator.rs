@@ -25,7 +25,7 @@ use vlad_wire::clock::{MS, SharedClock};
 use vlad_wire::id::{CellId, EpisodeId, Role};
 use vlad_wire::msg::command::{Answer, Signature};
 use vlad_wire::msg::execute::{Executed, ExecutedTicks};
-use vlad_wire::msg::health::Severity;
+use vlad_wire::msg::health::{Fitness, Severity};
 use vlad_wire::msg::sense::{Echo, JointState, PoseQuat};
 use vlad_wire::stream::{
     AcceptedTargets, Chunks, Command, EstopCommand, ExecutedActions, Guards, Heartbeats, Joints,
@@ -37,7 +37,7 @@ use vlad_wire::text::Note;
 use crate::herald::{Herald, Saying};
 use crate::pulse::{Condition, Pulse};
 use crate::role::{Core, CoreError};
-use guard::commands::Reply;
+use guard::commands::{Reply, UNFIT};
 use guard::notice::Notice;
 use servo::{Ask, Inbound, Outbound, Sample, ServoLink, ServoThread};
 
@@ -85,6 +85,8 @@ pub struct Actuator {
     clock: SharedClock,
     /// Perception's newest challenge.
     echo: Echo,
+    /// Why perception is unfit, in its newest words.
+    unfit: Option<Note>,
 }
 
 /// Passes the guard's answer on to the one who asked.
@@ -123,6 +125,7 @@ impl Actuator {
         Ok(Self {
             clock: clock.clone(),
             echo: Echo::default(),
+            unfit: None,
             pulse: Pulse::new(bus, &cell, Role::Actuator, session)?,
             herald: Herald::new(bus, &cell, Role::Actuator, clock)?,
             chunks: bus.subscriber(&cell, "", wake())?,
@@ -218,6 +221,10 @@ impl Actuator {
                     // Read after it came: a bound must not lie before its cause.
                     heard_at_ns: self.clock.now_ns(),
                 };
+                self.unfit = match &alive.fitness {
+                    Fitness::Fit => None,
+                    Fitness::Unfit(why) => Some(why.clone()),
+                };
             }
             if alive.role != Role::Actuator {
                 self.hand(Inbound::Heard(Box::new(alive)));
@@ -265,9 +272,13 @@ impl Actuator {
             self.herald.say(Severity::Info, kind, &saying);
         }
         if let Some(answering) = self.waiting.remove(&number) {
+            let text = match &self.unfit {
+                Some(why) if reply.text == UNFIT => Note::cleaned(&format!("{UNFIT}: {why}")),
+                _ => Note::cleaned(reply.text),
+            };
             answering(&Answer {
                 done: reply.done,
-                text: Note::cleaned(reply.text),
+                text,
                 mode: reply.state.mode,
                 reason: reply.state.reason,
                 epoch: reply.epoch,

@@ -10,12 +10,14 @@
 //! |---|---|---|
 //! | [`Stepped::kill`] | `kill -9` of a role's process | its liveliness token ends, then silence |
 //! | [`Stepped::freeze`] | `SIGSTOP` | silence, with the token alive |
-//! | [`Stepped::revive`], [`Stepped::restart_guard`] | a start by its supervisor | another session |
+//! | [`Stepped::panic_next`] | a panic in a role's thread, which its supervisor catches | as of a kill; of the actuator it is the bus side alone, and the servo loop winds down |
+//! | [`Stepped::revive`], [`Stepped::restart_guard`], [`Stepped::restart_perception`] | a start by its supervisor | another session |
 //! | [`Stepped::stall`] | a servo tick that begins late | lateness |
 //! | [`Stepped::skew_perception`] | cameras on a host with another clock | stamps of another clock |
 //! | [`Stepped::jump_wall`] | somebody sets the wall clock | other wall times |
 //! | [`Stepped::suspend`] | the machine was asleep | a gap between two clocks |
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vlad_bus::bus::Bus;
@@ -82,8 +84,8 @@ impl Default for Conditions {
     }
 }
 
-/// Cameras are not made anew, so perception has one session; the others' are counted from there.
-const PERCEPTIONS_SESSION: u64 = 1;
+/// Of the first role that is made; the others' are counted from there.
+const FIRST_SESSION: u64 = 1;
 
 /// The clock of perception's host: the guard's, moved by what was injected.
 #[derive(Debug)]
@@ -126,13 +128,48 @@ struct Seat {
     role: Role,
     core: Box<dyn Core>,
     frozen: bool,
+    /// Whether its next step ends in a panic.
+    panics: bool,
 }
 
-/// What a guard is made from, but for its robot.
-struct GuardParts {
-    cell: CellId,
+impl Seat {
+    fn new(role: Role, core: Box<dyn Core>) -> Self {
+        Self {
+            role,
+            core,
+            frozen: false,
+            panics: false,
+        }
+    }
+
+    /// One step. An injected panic is caught where the supervisor catches one, and gives `false`: the core
+    /// must be dropped. Any other goes on, as a bug that it is.
+    fn step(&mut self, now_ns: u64) -> Result<bool, CoreError> {
+        if !self.panics {
+            return self.core.step(now_ns).map(|()| true);
+        }
+        let core = &mut self.core;
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            drop(core.step(now_ns));
+            // Not the macro: it would write a backtrace of an intended end.
+            resume_unwind(Box::new(Injected));
+        }));
+        match ended {
+            Err(cause) if !cause.is::<Injected>() => resume_unwind(cause),
+            _ => Ok(false),
+        }
+    }
+}
+
+/// What an injected panic carries.
+struct Injected;
+
+/// What guard and perception are made from, but for their devices.
+struct CellParts {
+    id: CellId,
     description: RobotDescription,
-    config: GuardConfig,
+    guard: GuardConfig,
+    perception: PerceptionConfig,
 }
 
 /// One cell in virtual time.
@@ -142,7 +179,7 @@ pub struct Stepped {
     perceptions: Arc<HostClock>,
     bus: Bus,
     advance: Box<dyn FnMut(u64)>,
-    guard: GuardParts,
+    cell: CellParts,
     brain: BrainParts,
     expert: ExpertParts,
     /// `None` while the guard's process is dead.
@@ -175,14 +212,6 @@ impl Stepped {
         clock.advance_to(conditions.start_ns);
         let bus = Bus::travelling(clock.clone(), conditions.travel);
         let period_ns = Shape::new(&parts.description).servo_ns;
-        let perception = PerceptionParts {
-            cell: parts.cell.clone(),
-            cameras: parts.cameras,
-            oracle: parts.oracle,
-            robot: parts.description.clone(),
-            config: parts.perception,
-            session: PERCEPTIONS_SESSION,
-        };
         // Sessions of these two are given at each start.
         let brain = BrainParts {
             cells: vec![parts.cell.clone()],
@@ -208,10 +237,11 @@ impl Stepped {
             clock,
             bus,
             advance: parts.advance,
-            guard: GuardParts {
-                cell: parts.cell,
+            cell: CellParts {
+                id: parts.cell,
                 description: parts.description,
-                config: parts.guard,
+                guard: parts.guard,
+                perception: parts.perception,
             },
             brain,
             expert,
@@ -220,12 +250,10 @@ impl Stepped {
             period_ns,
             late_ns: 0,
             suspended_ns: 0,
-            session: PERCEPTIONS_SESSION + 1,
+            session: FIRST_SESSION,
         };
         stepped.restart_guard(parts.robot)?;
-        let clock: SharedClock = stepped.perceptions.clone();
-        let perception = Perception::new(&stepped.bus, &clock, perception)?;
-        stepped.add(Role::Perception, Box::new(perception));
+        stepped.restart_perception(parts.cameras, parts.oracle)?;
         stepped.revive(Role::Brain)?;
         stepped.revive(Role::ActionExpert)?;
         Ok(stepped)
@@ -241,13 +269,14 @@ impl Stepped {
         self.clock.clone()
     }
 
+    /// A servo period, nanoseconds.
+    pub fn period_ns(&self) -> u64 {
+        self.period_ns
+    }
+
     /// Adds a core, such as a gateway or a recorder, stepped after the others.
     pub fn add(&mut self, role: Role, core: Box<dyn Core>) {
-        self.seats.push(Seat {
-            role,
-            core,
-            frozen: false,
-        });
+        self.seats.push(Seat::new(role, core));
     }
 
     /// Ends a role without a word, as `kill -9` of its process: what it holds of the bus is dropped.
@@ -263,6 +292,13 @@ impl Stepped {
     pub fn freeze(&mut self, role: Role, frozen: bool) {
         for seat in self.seats.iter_mut().filter(|seat| seat.role == role) {
             seat.frozen = frozen;
+        }
+    }
+
+    /// Lets a role's next step panic. As its supervisor does, the core is dropped and the others go on.
+    pub fn panic_next(&mut self, role: Role) {
+        for seat in self.seats.iter_mut().filter(|seat| seat.role == role) {
+            seat.panics = true;
         }
     }
 
@@ -303,16 +339,14 @@ impl Stepped {
     /// [`CoreError`] if the robot cannot be read, or the bus refuses.
     pub fn restart_guard(&mut self, robot: Box<dyn Robot>) -> Result<(), CoreError> {
         let session = self.next_session();
-        let GuardParts {
-            cell,
-            description,
-            config,
-        } = &self.guard;
+        let CellParts {
+            id, description, ..
+        } = &self.cell;
         let shape = Shape::new(description);
-        let (servo, link) = ServoLoop::new(cell.clone(), config.clone(), shape, robot)
+        let (servo, link) = ServoLoop::new(id.clone(), self.cell.guard.clone(), shape, robot)
             .map_err(|error| CoreError::Failed(error.to_string()))?;
         let parts = ActuatorParts {
-            cell: cell.clone(),
+            cell: id.clone(),
             robot: description.clone(),
             link,
             thread: None,
@@ -321,12 +355,36 @@ impl Stepped {
         let clock: SharedClock = self.clock.clone();
         let core = Actuator::new(&self.bus, &clock, &Waker::new(), parts)?;
         self.servo = Some(servo);
-        let seat = Seat {
-            role: Role::Actuator,
-            core: Box::new(core),
-            frozen: false,
-        };
+        let seat = Seat::new(Role::Actuator, Box::new(core));
         self.seats.insert(0, seat);
+        Ok(())
+    }
+
+    /// Starts perception behind the guard, with its cameras and, of a simulated cell, the scene's oracle.
+    ///
+    /// # Errors
+    /// [`CoreError`] if the bus refuses.
+    pub fn restart_perception(
+        &mut self,
+        cameras: Vec<Box<dyn Camera>>,
+        oracle: Option<Box<dyn Oracle>>,
+    ) -> Result<(), CoreError> {
+        let parts = PerceptionParts {
+            cell: self.cell.id.clone(),
+            cameras,
+            oracle,
+            robot: self.cell.description.clone(),
+            config: self.cell.perception.clone(),
+            session: self.next_session(),
+        };
+        let clock: SharedClock = self.perceptions.clone();
+        let perception = Perception::new(&self.bus, &clock, parts)?;
+        let behind = self
+            .seats
+            .iter()
+            .position(|seat| seat.role != Role::Actuator);
+        let seat = Seat::new(Role::Perception, Box::new(perception));
+        self.seats.insert(behind.unwrap_or(self.seats.len()), seat);
         Ok(())
     }
 
@@ -361,21 +419,31 @@ impl Stepped {
         self.clock.advance_to(now_ns);
         (self.advance)(now_ns);
         if let Some(servo) = &mut self.servo {
-            servo.beat(Beat {
+            let connected = servo.beat(Beat {
                 scheduled_ns: self.scheduled_ns,
                 now_ns,
                 suspended_ns: self.suspended_ns,
             });
+            // As the servo thread: without its bus side it brings the robot to standstill, and ends.
+            if !connected && servo.wind_down(now_ns) {
+                self.servo = None;
+            }
         }
         // As the servo thread: what was missed is missed.
         let missed = (now_ns - self.scheduled_ns) / self.period_ns;
         self.scheduled_ns += missed * self.period_ns;
         let here_ns = self.perceptions.now_ns();
-        let mut awake = self.seats.iter_mut().filter(|seat| !seat.frozen);
-        awake.try_for_each(|seat| {
+        let mut idx = 0;
+        while let Some(seat) = self.seats.get_mut(idx) {
             let perceives = seat.role == Role::Perception;
-            seat.core.step(if perceives { here_ns } else { now_ns })
-        })
+            let lives = seat.frozen || seat.step(if perceives { here_ns } else { now_ns })?;
+            if lives {
+                idx += 1;
+            } else {
+                self.seats.remove(idx);
+            }
+        }
+        Ok(())
     }
 
     fn next_session(&mut self) -> u64 {

@@ -1,7 +1,7 @@
 //! Faults (reference B.6), each played in virtual time with its own pass criterion and that of all.
 //!
-//! A fault is injected into the shipped demo cell under a real cell's limits: the daemon's own cores
-//! on one thread. Same seed, same run, to the last bit. What the host forbids to inject, such as a
+//! A fault is injected into a shipped cell under a real cell's limits: the daemon's own cores on one
+//! thread. Same seed, same run, to the last bit. What the host forbids to inject, such as a
 //! thread that gets no processor, is injected at the same place by a hook of
 //! [`Stepped`](vlad_actors::stepped::Stepped).
 //!
@@ -12,12 +12,13 @@
 //! | [`standard`] | what every run must fulfil; how a stop is judged |
 //! | [`finding`] | what runs showed: faults, and the figure nearest to its limit |
 //! | [`folder`] | files of a run |
-//! | [`processes`], [`network`], [`clocks`], [`policies`], [`progress`], [`sensors`], [`robots`] | the faults |
+//! | [`processes`], [`threads`], [`servo_thread`], [`network`], [`clocks`], [`policies`], [`progress`], [`sensors`], [`robots`] | the faults |
 
+use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use serde::Serialize;
 
 use catalogue::{FAULTS, Fault};
@@ -33,8 +34,10 @@ pub mod processes;
 pub mod progress;
 pub mod robots;
 pub mod sensors;
+pub mod servo_thread;
 pub mod stage;
 pub mod standard;
+pub mod threads;
 
 /// Most seeds of a fault: a night of computing.
 const SEEDS_MAX: u64 = 10_000;
@@ -87,12 +90,9 @@ pub fn run(
 ) -> anyhow::Result<Vec<Row>> {
     let range = (1..=SEEDS_MAX).contains(&options.seeds);
     ensure!(range, "--seeds must lie in 1 to {SEEDS_MAX}");
-    for id in &options.only {
-        let known = FAULTS.iter().any(|fault| fault.id == id);
-        ensure!(known, "there is no fault {id}: they are F01 to F64");
-    }
-    let wanted =
-        |fault: &&Fault| options.only.is_empty() || options.only.iter().any(|id| id == fault.id);
+    let only = options.only.iter().map(|id| number_of(id));
+    let only = only.collect::<anyhow::Result<Vec<&'static str>>>()?;
+    let wanted = |fault: &&Fault| only.is_empty() || only.contains(&fault.id);
     let faults: Vec<&Fault> = FAULTS.iter().filter(wanted).collect();
     let per_fault = usize::try_from(options.seeds)?;
     let jobs: Vec<(usize, u64)> = (0..per_fault)
@@ -134,17 +134,38 @@ pub fn run(
         title: fault.title,
         runs: finding.runs,
         pass: finding.pass(),
-        worst: finding.worst,
+        worst: finding.worst().cloned(),
         failed: finding.faults,
     });
     Ok(rows.collect())
 }
 
+/// The fault of an id, in capitals or not.
+fn number_of(id: &str) -> anyhow::Result<&'static str> {
+    let mut faults = FAULTS.iter();
+    let known = faults.find(|fault| fault.id.eq_ignore_ascii_case(id));
+    let known = known.with_context(|| {
+        let list: Vec<String> = FAULTS
+            .iter()
+            .map(|f| format!("{} {}", f.id, f.title))
+            .collect();
+        format!("there is no fault {id}; there are:\n{}", list.join("\n"))
+    })?;
+    Ok(known.id)
+}
+
+/// Plays one run. A scenario that panics is a failure of its fault: the others' rows stay.
 fn play(fault: &Fault, seed: u64) -> Finding {
     let Some(play) = fault.play else {
         return Finding::default();
     };
-    match play(seed) {
+    let played = catch_unwind(|| play(seed)).unwrap_or_else(|cause| {
+        let text = cause.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| cause.downcast_ref::<&str>().map(ToString::to_string));
+        let text = text.unwrap_or_default();
+        Err(anyhow!("the scenario has panicked: {text}"))
+    });
+    match played {
         Ok(mut finding) => {
             for text in &mut finding.faults {
                 *text = format!("seed {seed}: {text}");
@@ -152,5 +173,29 @@ fn play(fault: &Fault, seed: u64) -> Finding {
             finding
         }
         Err(error) => Finding::of(Vec::new(), vec![format!("seed {seed}: {error:#}")]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenario_that_panics_is_a_failed_run() {
+        let fault = Fault {
+            id: "F00",
+            title: "a scenario with a bug",
+            play: Some(|_| panic!("a bug")),
+        };
+        let finding = play(&fault, 7);
+        assert_eq!((finding.runs, finding.pass()), (1, false));
+        assert_eq!(finding.faults, ["seed 7: the scenario has panicked: a bug"]);
+    }
+
+    #[test]
+    fn ids_are_known_in_any_case_and_others_are_refused_with_the_list() {
+        assert_eq!(number_of("f01").unwrap(), "F01");
+        let refused = number_of("F65").unwrap_err().to_string();
+        assert!(refused.contains("no fault F65") && refused.contains("F64 instructions"));
     }
 }

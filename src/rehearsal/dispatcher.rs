@@ -1,40 +1,25 @@
-//! The gateway's part, without a store, so that a run has no random number in it: arms the guard,
-//! leases the cell to one task, keeps the lease, and hears what is said.
-
-use std::time::Duration;
+//! In the gateway's place: a [`Holder`] that hears what is said.
 
 use anyhow::{Context as _, ensure};
-use ulid::Ulid;
-use vlad_bus::command::{Client, Pending};
-use vlad_bus::publisher::Publisher;
 use vlad_bus::subscriber::Subscriber;
 use vlad_safety::mode::Mode;
 use vlad_safety::reason::Reason;
 use vlad_wire::clock::{MS, SECOND};
 use vlad_wire::id::{Epoch, TaskId};
-use vlad_wire::msg::command::{Answer, Lease, Rearm, Signature};
+use vlad_wire::msg::command::Answer;
 use vlad_wire::msg::execute::{Executed, ExecutedTicks, GuardState};
 use vlad_wire::msg::health::Event;
-use vlad_wire::msg::task::{ActiveTask, Outcome, TaskNow, Verdict};
+use vlad_wire::msg::task::{Outcome, Verdict};
 use vlad_wire::msg::think::ChunkHead;
-use vlad_wire::stream::{
-    Chunks, Command, Events, ExecutedActions, Guards, LeaseCommand, RearmCommand, Tasks, Verdicts,
-};
-use vlad_wire::text::{Instruction, Note};
+use vlad_wire::stream::{Chunks, Command, Events, ExecutedActions, Guards, Verdicts};
 
 use super::Run;
+use super::holder::{self, Holder};
 
-/// Servo periods until the roles know each other: a second.
-const ACQUAINTANCE: u32 = 240;
-/// How long the guard may take to answer.
-const ANSWER: Duration = Duration::from_secs(1);
-/// How long a lease holds without renewal, milliseconds, and how often it is renewed (reference B.5).
-pub const LEASE_MS: u32 = 2000;
-const RENEW_NS: u64 = 500 * MS;
-/// Epoch of the first arming; the first lease has the one after it.
-const FIRST_EPOCH: Epoch = 1;
-/// Farther between two servo ticks than a robot that begins or ends its motion is told to go, rad.
-const MOVING_RAD: f64 = 2e-3;
+/// Faster than robots that begin or end their motion are told to go: of joints, rad/s,
+const MOVING_RAD_S: f64 = 0.48;
+/// and of TwoGate's point, whose plans go at 0.45 m/s.
+const MOVING_M_S: f64 = 0.3;
 
 /// What was said so far.
 #[derive(Default)]
@@ -69,41 +54,15 @@ impl Report {
 
 /// Arms, leases, renews and hears.
 pub struct Dispatcher {
-    tasks: Publisher<Tasks>,
-    lease: Client<LeaseCommand>,
+    holder: Holder,
     verdicts: Subscriber<Verdicts>,
     executed: Subscriber<ExecutedActions>,
     guards: Subscriber<Guards>,
     events: Subscriber<Events>,
     chunks: Subscriber<Chunks>,
-    renewal: Option<Pending<LeaseCommand>>,
-    active: ActiveTask,
-    next_ns: u64,
     report: Report,
-}
-
-/// Who rehearses, for commands that want a name.
-pub fn signature() -> Signature {
-    Signature {
-        operator: Note::cleaned("rehearsal"),
-        reason: Note::cleaned("a run in virtual time"),
-    }
-}
-
-/// Asks the guard, and lets the cell go on until it answers.
-///
-/// # Errors
-/// No answer within a second.
-pub fn ask<C: Command<Answer = Answer>>(run: &mut Run, ask: &C::Ask) -> anyhow::Result<Answer> {
-    let client: Client<C> = run.stepped.bus().client(&run.config.cell.name)?;
-    let mut pending = client.ask(ask, ANSWER);
-    for _ in 0..ACQUAINTANCE {
-        run.stepped.step()?;
-        if let Some(answer) = pending.try_take() {
-            return Ok(answer?);
-        }
-    }
-    anyhow::bail!("the guard does not answer")
+    /// A dof that goes farther from servo tick to servo tick moves well.
+    moving: f64,
 }
 
 impl Dispatcher {
@@ -113,25 +72,21 @@ impl Dispatcher {
     /// An instruction that is too long, and what the bus says.
     pub fn new(run: &Run, instruction: &str, seed: u64) -> anyhow::Result<Self> {
         let (bus, cell) = (run.stepped.bus(), &run.config.cell.name);
+        let robot = &run.config.robot;
+        let speed = if robot.arms().is_empty() {
+            MOVING_M_S
+        } else {
+            MOVING_RAD_S
+        };
         Ok(Self {
-            tasks: bus.publisher(cell, "")?,
-            lease: bus.client(cell)?,
+            holder: Holder::new(&run.stepped, cell, (instruction, seed))?,
             verdicts: bus.subscriber(cell, "", None)?,
             executed: bus.subscriber(cell, "", None)?,
             guards: bus.subscriber(cell, "", None)?,
             events: bus.subscriber(cell, "", None)?,
             chunks: bus.subscriber(cell, "", None)?,
-            renewal: None,
-            active: ActiveTask {
-                id: TaskId(Ulid::from_parts(1, u128::from(seed))),
-                attempt: 1,
-                epoch: FIRST_EPOCH + 1,
-                instruction: Instruction::new(instruction)?,
-                seed,
-                deadline_ns: u64::MAX,
-            },
-            next_ns: 0,
             report: Report::default(),
+            moving: speed / robot.toml().servo_hz,
         })
     }
 
@@ -149,14 +104,12 @@ impl Dispatcher {
     /// # Errors
     /// A core that cannot go on; a guard that refuses.
     pub fn begin(&mut self, run: &mut Run) -> anyhow::Result<()> {
-        for _ in 0..ACQUAINTANCE {
+        for _ in 0..holder::acquaintance(&run.stepped) {
             self.step_silently(run)?;
         }
-        let armed = self.rearm(run, FIRST_EPOCH)?;
-        ensure!(armed.done, "the guard is not armed: {}", armed.text);
-        let leased = self.take(run, FIRST_EPOCH + 1)?;
-        ensure!(leased.done, "the cell is not leased: {}", leased.text);
-        Ok(())
+        let begun = self.holder.begin(&mut run.stepped);
+        self.listen();
+        begun
     }
 
     /// Asks the guard to be armed, naming no pose.
@@ -164,12 +117,9 @@ impl Dispatcher {
     /// # Errors
     /// No answer.
     pub fn rearm(&mut self, run: &mut Run, epoch: Epoch) -> anyhow::Result<Answer> {
-        let rearm = Rearm {
-            epoch,
-            by: signature(),
-            expected_pose: Vec::new(),
-        };
-        self.ask::<RearmCommand>(run, &rearm)
+        let answer = self.holder.rearm(&mut run.stepped, epoch);
+        self.listen();
+        answer
     }
 
     /// Asks for the cell under an epoch, which the task has from then on.
@@ -177,18 +127,12 @@ impl Dispatcher {
     /// # Errors
     /// No answer.
     pub fn take(&mut self, run: &mut Run, epoch: Epoch) -> anyhow::Result<Answer> {
-        self.active.epoch = epoch;
-        self.next_ns = 0;
-        let grant = Lease::Grant {
-            epoch,
-            task: self.active.id,
-            attempt: self.active.attempt,
-            ttl_ms: LEASE_MS,
-        };
-        self.ask::<LeaseCommand>(run, &grant)
+        let answer = self.holder.take(&mut run.stepped, epoch);
+        self.listen();
+        answer
     }
 
-    /// As [`ask`], hearing what is said meanwhile.
+    /// As [`holder::ask`], hearing what is said meanwhile.
     ///
     /// # Errors
     /// No answer.
@@ -197,7 +141,7 @@ impl Dispatcher {
         run: &mut Run,
         asked: &C::Ask,
     ) -> anyhow::Result<Answer> {
-        let answer = ask::<C>(run, asked);
+        let answer = holder::ask::<C>(&mut run.stepped, &run.config.cell.name, asked);
         self.listen();
         answer
     }
@@ -207,7 +151,7 @@ impl Dispatcher {
     /// # Errors
     /// A core that cannot go on.
     pub fn step(&mut self, run: &mut Run) -> anyhow::Result<()> {
-        self.renew(run.stepped.clock().now_ns());
+        self.holder.renew(run.stepped.clock().now_ns());
         run.stepped.step()?;
         self.listen();
         Ok(())
@@ -280,18 +224,17 @@ impl Dispatcher {
 
     /// When the lease was renewed last.
     pub fn renewed_at_ns(&self) -> u64 {
-        self.next_ns.saturating_sub(RENEW_NS)
+        self.holder.renewed_at_ns()
     }
 
     /// The task, and which try it is.
     pub fn task(&self) -> (TaskId, u32) {
-        (self.active.id, self.active.attempt)
+        self.holder.task()
     }
 
     /// The task goes on under another epoch, as after a resume.
     pub fn adopt(&mut self, epoch: Epoch) {
-        self.active.epoch = epoch;
-        self.next_ns = 0;
+        self.holder.adopt(epoch);
     }
 
     /// What was heard so far.
@@ -320,7 +263,7 @@ impl Dispatcher {
             return false;
         };
         let pairs = now.command.iter().zip(&before.command);
-        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) > MOVING_RAD
+        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) > self.moving
     }
 
     fn listen(&mut self) {
@@ -338,21 +281,5 @@ impl Dispatcher {
             report.chunks.push(chunk.head);
         }
         report.verdict = self.verdicts.try_next().or(report.verdict.take());
-    }
-
-    fn renew(&mut self, now_ns: u64) {
-        if now_ns < self.next_ns {
-            return;
-        }
-        self.next_ns = now_ns + RENEW_NS;
-        let ask = Lease::Renew {
-            epoch: self.active.epoch,
-        };
-        self.renewal = Some(self.lease.ask(&ask, ANSWER));
-        self.tasks.put(&TaskNow {
-            sent_at_ns: now_ns,
-            task: Some(self.active.clone()),
-            last: None,
-        });
     }
 }

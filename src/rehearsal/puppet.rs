@@ -8,6 +8,7 @@ use vlad_motion::policy::{
     Act, ActRequest, ActRows, Capability, ContextSink, Policy, PolicyError, Think, ThinkJob,
 };
 use vlad_wire::msg::health::PolicyLabel;
+use vlad_wire::robot_type::SlotMap;
 
 /// What the puppet's hands do.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -23,6 +24,14 @@ pub enum Hands {
         by: f64,
         /// Rows.
         rows: u16,
+    },
+    /// The first joint goes to and fro around the middle of its range, on and on in the direction of the
+    /// prefix.
+    Pace {
+        /// From row to row, radians or metres.
+        by: f64,
+        /// Farthest from the middle.
+        within: f64,
     },
     /// Every row is as far as a joint's largest speed allows in a tick, to and fro.
     Fastest,
@@ -149,8 +158,17 @@ impl Puppet {
         let now: Vec<f64> = slots.to_dofs(&request.state).collect();
         let tick_s = 1.0 / self.robot.toml().policy_hz;
         let width = usize::from(rows.width).max(1);
+        // Behind a prefix everything goes on from its last row.
+        let now = match request.prefix.last() {
+            Some(row) => slots.to_dofs(row).collect(),
+            None => now,
+        };
         let mut at = now.clone();
+        let mut way = way_of(slots, &request.prefix);
         for (idx, row) in rows.rows.chunks_exact_mut(width).enumerate() {
+            let Some(idx) = idx.checked_sub(request.prefix.len()) else {
+                continue;
+            };
             let idx = u32::try_from(idx).unwrap_or(0);
             match hands {
                 Hands::Own | Hands::Still => {}
@@ -162,6 +180,16 @@ impl Puppet {
                     }
                 }
                 Hands::Fastest => self.dash(&mut at, idx, tick_s),
+                Hands::Pace { by, within } => {
+                    let middle = self.robot.limits().first();
+                    let middle = middle.map_or(0.0, |limits| f64::midpoint(limits.min, limits.max));
+                    if let Some(place) = at.first_mut() {
+                        if within < (*place - middle).abs() {
+                            way = (middle - *place).signum();
+                        }
+                        *place += way * by;
+                    }
+                }
                 Hands::Undecided { by } => {
                     let side = if nth % 2 == 0 { by } else { -by };
                     if let (Some(place), Some(now)) = (at.first_mut(), now.first()) {
@@ -187,5 +215,14 @@ impl Puppet {
             let farther = *place + side * limits.speed_max * tick_s;
             *place = farther.clamp(limits.min, limits.max);
         }
+    }
+}
+
+/// The direction of the first joint at the end of a prefix; forward without one.
+fn way_of(slots: &SlotMap, prefix: &[Vec<f32>]) -> f64 {
+    let place = |row: &Vec<f32>| slots.to_dofs(row).next().unwrap_or(0.0);
+    match prefix {
+        [.., before, last] if place(last) < place(before) => -1.0,
+        _ => 1.0,
     }
 }

@@ -1,6 +1,7 @@
 //! What stands between guard and robot in a rehearsal: it writes down every command, and makes the
 //! robot fail as it is told.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub enum Trouble {
     Jump(f64),
     /// One encoder reads what is no number.
     NotANumber,
+    /// A hand holds one degree of freedom so far from where it is told to be, radians.
+    Hand(usize, f64),
     /// A gripper's fingers stay where they are when they are told to close farther.
     Jammed,
 }
@@ -35,6 +38,31 @@ struct Written {
     trouble: Trouble,
     /// One list a guard; one entry a command.
     commands: Vec<Vec<Vec<f64>>>,
+    /// Numbers of the commands that put the robot where it was measured, by guard.
+    placed: Vec<BTreeSet<usize>>,
+}
+
+impl Written {
+    /// Writes a command down. What it was put to was measured in this servo tick or the one before.
+    fn write(&mut self, position: &[f64], measured: [&[f64]; 2]) {
+        let (Some(list), Some(placed)) = (self.commands.last_mut(), self.placed.last_mut()) else {
+            return;
+        };
+        if let Some(before) = list.last()
+            && before.as_slice() != position
+        {
+            let is = |dof: usize, now: f64, list: &[f64]| {
+                list.get(dof).is_some_and(|x| x.to_bits() == now.to_bits())
+            };
+            let mut dofs = position.iter().enumerate();
+            if dofs.all(|(dof, now)| {
+                is(dof, *now, before) || measured.iter().any(|found| is(dof, *now, found))
+            }) {
+                placed.insert(list.len());
+            }
+        }
+        list.push(position.to_vec());
+    }
 }
 
 /// The witness; clones are the same one.
@@ -52,6 +80,14 @@ impl Witness {
         self.lock().commands.clone()
     }
 
+    /// The same with the numbers of those that differ from the one before only where they are, to the last
+    /// bit, what was measured: the robot is told to be where it is.
+    pub fn placed(&self) -> Vec<(Vec<Vec<f64>>, BTreeSet<usize>)> {
+        let written = self.lock();
+        let lists = written.commands.iter().cloned();
+        lists.zip(written.placed.iter().cloned()).collect()
+    }
+
     /// Commands given so far.
     pub fn n_commands(&self) -> usize {
         self.lock().commands.iter().map(Vec::len).sum()
@@ -59,10 +95,14 @@ impl Witness {
 
     /// Puts the witness around a robot; `gripper` is the dof that jams.
     pub fn around(&self, inner: Box<dyn Robot>, gripper: usize) -> Box<dyn Robot> {
-        self.lock().commands.push(Vec::new());
+        let mut written = self.lock();
+        written.commands.push(Vec::new());
+        written.placed.push(BTreeSet::new());
+        drop(written);
         Box::new(Watched {
             witness: self.clone(),
             last: Measured::default(),
+            before: Vec::new(),
             inner,
             gripper,
         })
@@ -77,6 +117,8 @@ struct Watched {
     witness: Witness,
     inner: Box<dyn Robot>,
     last: Measured,
+    /// Positions of the sample before the last one.
+    before: Vec<f64>,
     gripper: usize,
 }
 
@@ -95,6 +137,7 @@ impl Robot for Watched {
             Trouble::Driver => return Err(RobotError::Driver("checksum".to_owned())),
             _ => {}
         }
+        self.before.clone_from(&self.last.position);
         self.inner.read(measured)?;
         match trouble {
             Trouble::OldState => measured.clone_from(&self.last),
@@ -119,16 +162,21 @@ impl Robot for Watched {
 
     fn command(&mut self, position: &[f64]) -> Result<(), RobotError> {
         let mut written = self.witness.lock();
-        if let Some(list) = written.commands.last_mut() {
-            list.push(position.to_vec());
-        }
-        if written.trouble != Trouble::Jammed {
-            return self.inner.command(position);
-        }
+        written.write(position, [&self.last.position, &self.before]);
         let mut position = position.to_vec();
-        let fingers = position.get_mut(self.gripper);
-        if let (Some(place), Some(now)) = (fingers, self.last.position.get(self.gripper)) {
-            *place = place.max(*now);
+        match written.trouble {
+            Trouble::Jammed => {
+                let fingers = position.get_mut(self.gripper);
+                if let (Some(place), Some(now)) = (fingers, self.last.position.get(self.gripper)) {
+                    *place = place.max(*now);
+                }
+            }
+            Trouble::Hand(dof, by_rad) => {
+                if let Some(place) = position.get_mut(dof) {
+                    *place += by_rad;
+                }
+            }
+            _ => {}
         }
         self.inner.command(&position)
     }

@@ -26,6 +26,7 @@ use vlad_safety::envelope::{Envelope, Motion, flag};
 use vlad_safety::follow::{Following, plausible};
 use vlad_safety::gripper::FlipFilter;
 use vlad_safety::mode::{Event, Mode, State, transition};
+use vlad_safety::reason::Reason;
 use vlad_wire::clock::{MS, SECOND};
 use vlad_wire::id::{CellId, ChunkId, Epoch, Role, TaskId, Tick};
 use vlad_wire::msg::execute::GuardCounters;
@@ -161,7 +162,7 @@ pub struct Guard {
     flips: Vec<Option<FlipFilter>>,
     pace: Pace,
     playing: Option<(ChunkId, u16)>,
-    /// Chunks in a row that differed widely from what they replaced (F33).
+    /// Chunks in a row that differed widely from what they replaced or would have (F33).
     disagreeing: u32,
     /// Earliest capture behind what is played.
     captured_at_ns: u64,
@@ -351,10 +352,11 @@ impl Guard {
         self.measured.velocity.clone_from(&sample.velocity);
     }
 
-    /// Whether a sample is no older than its limit; a robot that repeats an old one is not known.
+    /// Whether a sample is younger than its limit, so that a robot which repeats its last one is known in
+    /// as many servo ticks; a robot that repeats an old one is not known.
     fn is_timely(&self, sample: &Measured, now_ns: u64) -> bool {
         let limit_ns = u64::from(self.config.state_late_max) * self.shape.servo_ns;
-        now_ns.saturating_sub(sample.sampled_at_ns) <= limit_ns
+        now_ns.saturating_sub(sample.sampled_at_ns) < limit_ns
     }
 
     fn is_sound(&self, sample: &Measured) -> bool {
@@ -471,6 +473,13 @@ impl Guard {
             self.playing = None;
             self.missing = 0;
             self.refused_in_row = 0;
+        }
+        // A hold for a chunk that jumped does not end what it began (F33).
+        let plays_on = matches!(
+            self.state.reason,
+            Reason::Playing | Reason::FirstCommandJump
+        );
+        if !plays_on {
             self.disagreeing = 0;
             self.pace.caution = 1.0;
         }

@@ -211,7 +211,7 @@ impl ServoLoop {
     }
 
     /// Brings motion to an end, because the bus side is ending or gone; `true` at standstill.
-    fn wind_down(&mut self, now_ns: u64) -> bool {
+    pub(crate) fn wind_down(&mut self, now_ns: u64) -> bool {
         self.guard.wind_down(now_ns);
         self.guard.still_since_ns().is_some()
     }

@@ -35,7 +35,7 @@ pub struct GuardConfig {
     pub overrun_max: u32,
     /// Servo ticks within a second that may do so.
     pub overrun_per_s_max: u32,
-    /// Servo periods that the robot's newest sample may be old.
+    /// Servo periods at whose end the robot's newest sample is too old.
     pub state_late_max: u32,
     /// E11: largest distance between command and measurement, radians (or metres of an axis).
     pub following_rad: f64,

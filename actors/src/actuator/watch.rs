@@ -82,6 +82,12 @@ impl Watch {
             .is_some_and(|heard| heard.fit && fresh(&heard, now_ns, silence_ns))
     }
 
+    /// Whether a fresh heartbeat of perception says that it is unfit; silence says nothing.
+    pub(super) fn says_unfit(&self, now_ns: u64, silence_ns: u64) -> bool {
+        self.perception
+            .is_some_and(|heard| !heard.fit && fresh(&heard, now_ns, silence_ns))
+    }
+
     /// Whether a fresh heartbeat of the action expert says that a decision is under way.
     pub(super) fn thinks(&self, now_ns: u64, silence_ns: u64) -> bool {
         self.expert
@@ -156,6 +162,7 @@ mod tests {
         unfit.fitness = Fitness::Unfit(Note::cleaned("dark"));
         watch.heard(&unfit, 0);
         assert!(!watch.sees(0, 100));
+        assert!(watch.says_unfit(100, 100) && !watch.says_unfit(101, 100));
     }
 
     #[test]

@@ -198,6 +198,15 @@ impl ChunkBuffer {
         self.disagreement
     }
 
+    /// How far a chunk that is not taken differs, at the tick from which on it would have been played,
+    /// from what is played there or before, over its own large step; 0 where nothing was.
+    pub fn contradiction(&self, chunk: &Chunk, first: Tick, now: Tick, slots: &SlotMap) -> f64 {
+        let ahead = now.saturating_add(1);
+        let prefix_end = first.saturating_add(Tick::from(chunk.head.prefix_len));
+        let from = ahead.max(prefix_end.min(self.end_after(ahead))).max(first);
+        self.seam(chunk, (first, from), slots).ratio()
+    }
+
     /// Whether no action is left.
     pub fn is_empty(&self) -> bool {
         self.front == self.end

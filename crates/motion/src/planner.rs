@@ -71,7 +71,7 @@ impl PlannerConfig {
 
 /// Ticks before the end of a sync chunk at which the expert announces the decision to come, so that
 /// the guard finds a fresh heartbeat that says so: three heartbeats long.
-const ANNOUNCE_TICKS: usize = 3;
+const ANNOUNCE_TICKS: u64 = 3;
 /// A decision is asked for a tick before it must be: the request is seen in the tick after.
 const MARGIN_TICKS: u64 = 1;
 
@@ -116,7 +116,8 @@ pub fn decide(config: &PlannerConfig, view: &GuardView<'_>) -> Plan {
         Mode::Armed => from_standstill(view),
         Mode::Hold if state.resumable() => from_standstill(view),
         Mode::Running if ends_in_a_gap(config.strategy, view.accepted.strategy) => {
-            if view.accepted.remaining() <= ANNOUNCE_TICKS {
+            // Rows that are too old are no more played than rows that there are none of.
+            if remaining(view) <= ANNOUNCE_TICKS {
                 Plan::Anticipate
             } else {
                 Plan::Wait
@@ -148,6 +149,12 @@ fn ends_in_a_gap(strategy: Strategy, playing: Option<Strategy>) -> bool {
     strategy == Strategy::Sync && playing.is_none_or(|playing| playing == Strategy::Sync)
 }
 
+/// Ticks for which there is an action that may be played.
+fn remaining(view: &GuardView<'_>) -> u64 {
+    let accepted = u64::try_from(view.accepted.remaining()).unwrap_or(u64::MAX);
+    accepted.min(view.young_ticks)
+}
+
 fn is_due(config: &PlannerConfig, view: &GuardView<'_>) -> bool {
     let Some(last) = view.played_at_last else {
         return true;
@@ -160,8 +167,7 @@ fn is_due(config: &PlannerConfig, view: &GuardView<'_>) -> bool {
         Replanning::Continuous => 0 < played,
         Replanning::OnChange => view.changed || cadence,
     };
-    let remaining = u64::try_from(view.accepted.remaining()).unwrap_or(u64::MAX);
-    let remaining = remaining.min(view.young_ticks);
+    let remaining = remaining(view);
     // Without any delay the chunk is there when the last accepted tick ends.
     let margin = MARGIN_TICKS.min(config.delay_ticks);
     let short = remaining <= config.delay_ticks.saturating_add(margin);

@@ -1,36 +1,22 @@
 //! One run as it goes: the world, all cores around it, and the gateway's part.
 
-use std::time::Duration;
-
-use anyhow::ensure;
 use vlad_actors::expert::ExpertConfig;
 use vlad_actors::stepped::{Conditions, Stepped, SteppedParts};
-use vlad_bus::command::{Client, Pending};
-use vlad_bus::publisher::Publisher;
 use vlad_cell::camera::Camera;
 use vlad_motion::planner::Replanning;
 use vlad_sim::twogate::TwoGateWorld;
 use vlad_sim::twogate::episode::EpisodePlan;
 use vlad_sim::twogate::oracle::INSTRUCTION;
-use vlad_wire::clock::{MS, SECOND};
-use vlad_wire::msg::command::{Answer, Lease, Rearm, Signature};
-use vlad_wire::msg::task::{ActiveTask, TaskNow};
-use vlad_wire::stream::{Command, LeaseCommand, RearmCommand, Tasks};
-use vlad_wire::text::{Instruction, Note};
+use vlad_wire::clock::SECOND;
 
 use super::contender::Contender;
 use super::ear::Ear;
 use super::ground::Ground;
 use super::travel::{Cause, PERIOD_NS, Road, ahead};
+use crate::rehearsal::holder::{self, Holder};
 
 /// Time of the clock at the start: later than the world's.
 const START_NS: u64 = SECOND;
-/// Servo periods until the roles know each other.
-const ACQUAINTANCE: u32 = 300;
-/// The task of every run: its seed alone differs.
-const TASK: &str = "01JD3V7Q4Y8B3T0V5Z6W9X2C1A";
-/// Longest wait for an answer of the guard.
-const ANSWER: Duration = Duration::from_secs(1);
 
 /// What is tried.
 #[derive(Debug, Clone)]
@@ -55,7 +41,7 @@ pub(in crate::bench) struct Stage {
     pub(in crate::bench) ear: Ear,
     pub(super) road: Road,
     stepped: Stepped,
-    gateway: Gateway,
+    holder: Holder,
 }
 
 impl Stage {
@@ -80,14 +66,17 @@ impl Stage {
         let road = Road::new(trial.cause);
         let mut stepped = make(ground, &world, (trial.contender, expert, &road))?;
         let ear = Ear::new(&stepped, &ground.cell)?;
-        let gateway = Gateway::new(&stepped, ground, trial.seed)?;
-        gateway.begin(&mut stepped)?;
+        let mut holder = Holder::new(&stepped, &ground.cell, (INSTRUCTION, trial.seed))?;
+        for _ in 0..holder::acquaintance(&stepped) {
+            stepped.step()?;
+        }
+        holder.begin(&mut stepped)?;
         Ok(Self {
             world,
             ear,
             road,
             stepped,
-            gateway,
+            holder,
         })
     }
 
@@ -97,7 +86,7 @@ impl Stage {
     /// A core that cannot go on.
     pub(in crate::bench) fn step(&mut self) -> anyhow::Result<u64> {
         let clock = self.stepped.clock();
-        self.gateway.renew(clock.now_ns());
+        self.holder.renew(clock.now_ns());
         self.stepped.step()?;
         self.ear.listen();
         Ok(clock.now_ns())
@@ -132,93 +121,4 @@ fn make(
         travel: Box::new(move |row| road.travel(row)),
     };
     Ok(Stepped::under(parts, conditions)?)
-}
-
-/// The gateway's part, without a store: arms, leases, says the task.
-struct Gateway {
-    rearm: Client<RearmCommand>,
-    lease: Client<LeaseCommand>,
-    tasks: Publisher<Tasks>,
-    renewal: Option<Pending<LeaseCommand>>,
-    task: ActiveTask,
-    next_ns: u64,
-}
-
-impl Gateway {
-    fn new(stepped: &Stepped, ground: &Ground, seed: u64) -> anyhow::Result<Self> {
-        let (bus, cell) = (stepped.bus(), &ground.cell);
-        Ok(Self {
-            rearm: bus.client(cell)?,
-            lease: bus.client(cell)?,
-            tasks: bus.publisher(cell, "")?,
-            renewal: None,
-            task: ActiveTask {
-                id: TASK.parse()?,
-                attempt: 1,
-                epoch: 2,
-                instruction: Instruction::new(INSTRUCTION)?,
-                seed,
-                deadline_ns: u64::MAX,
-            },
-            next_ns: 0,
-        })
-    }
-
-    fn begin(&self, stepped: &mut Stepped) -> anyhow::Result<()> {
-        for _ in 0..ACQUAINTANCE {
-            stepped.step()?;
-        }
-        let by = Signature {
-            operator: Note::cleaned("bench"),
-            reason: Note::cleaned("a run in virtual time"),
-        };
-        let rearm = Rearm {
-            epoch: 1,
-            by,
-            expected_pose: Vec::new(),
-        };
-        done(&answer(self.rearm.ask(&rearm, ANSWER), stepped)?)?;
-        let grant = Lease::Grant {
-            epoch: self.task.epoch,
-            task: self.task.id,
-            attempt: self.task.attempt,
-            ttl_ms: 2000,
-        };
-        done(&answer(self.lease.ask(&grant, ANSWER), stepped)?)
-    }
-
-    /// Keeps the lease, and says the task.
-    fn renew(&mut self, now_ns: u64) {
-        if now_ns < self.next_ns {
-            return;
-        }
-        self.next_ns = now_ns + 500 * MS;
-        let ask = Lease::Renew {
-            epoch: self.task.epoch,
-        };
-        self.renewal = Some(self.lease.ask(&ask, ANSWER));
-        self.tasks.put(&TaskNow {
-            sent_at_ns: now_ns,
-            task: Some(self.task.clone()),
-            last: None,
-        });
-    }
-}
-
-fn answer<C: Command<Answer = Answer>>(
-    mut pending: Pending<C>,
-    stepped: &mut Stepped,
-) -> anyhow::Result<Answer> {
-    for _ in 0..ACQUAINTANCE {
-        stepped.step()?;
-        if let Some(answer) = pending.try_take() {
-            return Ok(answer?);
-        }
-    }
-    anyhow::bail!("the guard does not answer")
-}
-
-fn done(answer: &Answer) -> anyhow::Result<()> {
-    ensure!(answer.done, "the guard refuses: {}", answer.text);
-    Ok(())
 }

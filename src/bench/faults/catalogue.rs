@@ -1,7 +1,7 @@
 //! Every fault of the reference's list (B.6), with what plays it.
 
 use super::finding::Finding;
-use super::{clocks, network, policies, processes, robots, sensors};
+use super::{clocks, network, policies, processes, robots, sensors, threads};
 
 /// Plays one fault with one seed.
 pub type Play = fn(u64) -> anyhow::Result<Finding>;
@@ -57,15 +57,11 @@ pub const FAULTS: [Fault; 64] = [
         "a stopped gateway goes on after another took the cell",
         processes::gateway_stopped,
     ),
-    played(
-        "F07",
-        "every role's thread panics",
-        processes::threads_panic,
-    ),
+    played("F07", "every role's thread panics", threads::threads_panic),
     played(
         "F08",
         "one thread after the other hangs",
-        processes::threads_hang,
+        threads::threads_hang,
     ),
     played(
         "F09",

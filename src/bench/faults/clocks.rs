@@ -6,7 +6,7 @@ use vlad_safety::reason::Reason;
 use vlad_wire::clock::{MS, SECOND};
 
 use super::finding::Finding;
-use super::stage::Stage;
+use super::stage::{Manner, Stage};
 use super::standard::millis;
 
 /// How far the wall clock jumps.
@@ -109,15 +109,20 @@ pub(super) fn machine_slept(seed: u64) -> anyhow::Result<Finding> {
 
 /// F24: the guard's thread gets no processor for 50 ms, with limits under which one late tick stops.
 pub(super) fn guard_stalls(seed: u64) -> anyhow::Result<Finding> {
-    let mut stage = Stage::with(
-        seed,
-        crate::rehearsal::Options::default(),
-        &["guard.overrun_max=1"],
-    )?;
+    let mut finding = Finding::default();
+    for manner in Manner::BOTH {
+        let stage = Stage::with(seed, manner.options(), &["guard.overrun_max=1"])?;
+        finding.add(stalls(stage)?);
+    }
+    Ok(finding)
+}
+
+fn stalls(mut stage: Stage) -> anyhow::Result<Finding> {
     stage.move_arms()?;
     let (before, before_ns) = (stage.witness.n_commands(), stage.now_ns());
     stage.run.stepped.stall(STALLED_NS);
     stage.stops(&[Reason::ServoOverrun], SECOND)?;
+    stage.demand_motion();
     let given = u64::try_from(stage.witness.n_commands() - before)?;
     let left = (stage.now_ns() - before_ns).saturating_sub(STALLED_NS) / stage.period_ns();
     let burst = given.saturating_sub(left + 1);

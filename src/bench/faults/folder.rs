@@ -1,7 +1,7 @@
 //! A folder of a run, removed at its end.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -32,6 +32,24 @@ impl Folder {
         let path = self.0.join(name);
         fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
         Ok(path)
+    }
+
+    /// What another folder's files hold now, in a folder inside it: what is left when a process is killed.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn copy(&self, from: &Path, name: &str) -> anyhow::Result<PathBuf> {
+        let to = self.sub(name)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let inside = format!("{name}/{}", entry.file_name().to_string_lossy());
+            if entry.file_type()?.is_dir() {
+                self.copy(&entry.path(), &inside)?;
+            } else {
+                fs::copy(entry.path(), self.0.join(&inside))?;
+            }
+        }
+        Ok(to)
     }
 }
 

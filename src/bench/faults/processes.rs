@@ -1,31 +1,25 @@
-//! F01 to F09: processes and threads that die, hang or are starved.
+//! F01 to F06 and F09: processes that die, hang or are starved.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-use anyhow::{Context as _, ensure};
-use tokio::sync::mpsc;
+use anyhow::ensure;
 use vlad_actors::recorder::{Recorder, RecorderParts};
-use vlad_actors::role::{Core, CoreError, Factory, RoleSpec};
-use vlad_actors::supervisor::{Arguments, Supervision, SupervisorEvent};
-use vlad_bus::waker::Waker;
-use vlad_cell::robot::{Measured, Robot as _};
+use vlad_actors::role::Core;
+use vlad_cell::robot::Measured;
 use vlad_safety::envelope::flag;
 use vlad_safety::mode::Mode;
 use vlad_safety::reason::Reason;
-use vlad_store::episodes::EpisodeStore;
-use vlad_wire::clock::{MS, SECOND, SystemClock};
-use vlad_wire::id::Role;
+use vlad_store::episodes::{EpisodeStore, PAGE_MAX};
+use vlad_store::record::RecordKind;
+use vlad_wire::clock::{MS, SECOND};
+use vlad_wire::id::{EpisodeId, Role};
 use vlad_wire::msg::command::Lease;
 use vlad_wire::msg::think::Digest;
 use vlad_wire::stream::LeaseCommand;
 
-use super::finding::{Finding, Worst};
+use super::finding::Finding;
 use super::folder::Folder;
-use super::stage::Stage;
+use super::stage::{Manner, Stage};
 use super::standard::{millis, period_ns};
-use crate::rehearsal::dispatcher::LEASE_MS;
+use crate::rehearsal::holder::LEASE_MS;
 
 /// Moments of a decision at which a process is killed: the reference's fail points (load, capture,
 /// prefill, denoise step, send) lie between two messages, and so does each of these.
@@ -33,37 +27,49 @@ const MOMENTS: u64 = 12;
 /// They are spread over this long: a decision with the chunk before it.
 const DECISION_NS: u64 = 400 * MS;
 /// A vendor's watchdog must have stopped the arm after so long (F03).
-const VENDOR_STOP_MS: f64 = 200.0;
+pub(super) const VENDOR_STOP_MS: f64 = 200.0;
+/// Longest end of the log that a kill may cost (F04; reference P9).
+const LOG_LOST_MS: f64 = 1000.0;
 /// Slowest joint that still moves, rad/s.
-const STILL_RAD_S: f64 = 0.02;
+pub(super) const STILL_RAD_S: f64 = 0.02;
 
 /// F01: brain or action expert is killed, at each of twelve moments.
 pub(super) fn model_killed(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
-    for (role, reason) in [
-        (Role::Brain, Reason::BrainLost),
-        (Role::ActionExpert, Reason::ExpertLost),
-    ] {
-        for moment in 0..MOMENTS {
-            let mut stage = Stage::new(seed)?;
-            stage.move_arms()?;
-            stage.pass(DECISION_NS / MOMENTS * moment)?;
-            stage.run.stepped.kill(role);
-            stage.stops(&[reason], SECOND)?;
-            let after_ms = stage.detected_after_ms;
-            // The token's end travels to the guard's bus side, which hands it to the next servo tick.
-            stage.figure(
-                "from the kill to the stop's first servo tick, ms",
-                after_ms,
-                20.0,
-            );
-            stage.run.stepped.revive(role)?;
-            stage.stays(Mode::Stopped)?;
-            stage.recovers()?;
-            finding.add(stage.conclude()?);
+    for manner in Manner::BOTH {
+        for role in [Role::Brain, Role::ActionExpert] {
+            for moment in 0..MOMENTS {
+                let mut stage = Stage::meeting(seed, manner)?;
+                stage.move_arms()?;
+                stage.pass(DECISION_NS / MOMENTS * moment)?;
+                finding.add(is_killed(stage, role)?);
+            }
         }
     }
     Ok(finding)
+}
+
+fn is_killed(mut stage: Stage, role: Role) -> anyhow::Result<Finding> {
+    let reason = match role {
+        Role::Brain => Reason::BrainLost,
+        _ => Reason::ExpertLost,
+    };
+    stage.run.stepped.kill(role);
+    stage.stops(&[reason], SECOND)?;
+    if stage.flows() {
+        stage.demand_motion();
+    }
+    let after_ms = stage.detected_after_ms;
+    // The token's end travels to the guard's bus side, which hands it to the next servo tick.
+    stage.figure(
+        "from the kill to the stop's first servo tick, ms",
+        after_ms,
+        20.0,
+    );
+    stage.run.stepped.revive(role)?;
+    stage.stays(Mode::Stopped)?;
+    stage.recovers()?;
+    stage.conclude()
 }
 
 /// F02: the gateway is killed in motion.
@@ -135,8 +141,7 @@ pub(super) fn guard_killed(seed: u64) -> anyhow::Result<Finding> {
     }
     let stood_ms = millis(last_ns - killed_ns);
     stage.figure("the vendor's stop, ms", stood_ms, VENDOR_STOP_MS);
-    let robot = stage.witnessed_robot();
-    stage.run.stepped.restart_guard(robot)?;
+    stage.restart_guard()?;
     stage.stays(Mode::Disarmed)?;
     // A lease moves nothing without a person.
     let epoch = stage.next_epoch();
@@ -147,36 +152,26 @@ pub(super) fn guard_killed(seed: u64) -> anyhow::Result<Finding> {
     stage.conclude()
 }
 
-/// F04: the recorder is killed in motion. The same run without the death gives the same commands.
+/// F04: the recorder is killed in motion. The same run without the death gives the same commands, and what
+/// is on the disk then lacks a second at most.
 pub(super) fn recorder_killed(seed: u64) -> anyhow::Result<Finding> {
     let folder = Folder::new("f04")?;
     let mut finding = Finding::default();
     let mut commands = Vec::new();
     for dies in [false, true] {
         let mut stage = Stage::new(seed)?;
-        let store = EpisodeStore::open(&folder.sub(if dies { "dies" } else { "lives" })?)?;
+        let path = folder.sub(if dies { "dies" } else { "lives" })?;
+        let store = EpisodeStore::open(&path)?;
         stage
             .run
             .stepped
             .add(Role::Recorder, recorder(&stage, &store, 100)?);
         stage.move_arms()?;
-        stage.pass(SECOND)?;
+        stage.pass(3 * SECOND / 2)?;
         if dies {
+            let left = folder.copy(&path, "left")?;
             stage.run.stepped.kill(Role::Recorder);
-        }
-        stage.pass(SECOND)?;
-        if dies {
-            let kept = n_records(&store)?;
-            stage
-                .run
-                .stepped
-                .add(Role::Recorder, recorder(&stage, &store, 101)?);
-            stage.pass(SECOND)?;
-            let goes_on = kept < n_records(&store)?;
-            stage.demand(0 < kept, || {
-                "nothing of the first second is kept".to_owned()
-            });
-            stage.demand(goes_on, || "the next recorder writes nothing".to_owned());
+            goes_on(&mut stage, &EpisodeStore::open(&left)?, &store)?;
         } else {
             stage.pass(SECOND)?;
         }
@@ -187,6 +182,26 @@ pub(super) fn recorder_killed(seed: u64) -> anyhow::Result<Finding> {
     }
     finding.add(Finding::of_same(&commands));
     Ok(finding)
+}
+
+/// What a `kill -9` leaves is what was written to files by then: judges that. The next recorder of the same
+/// process writes on in the store that it has.
+fn goes_on(stage: &mut Stage, left: &EpisodeStore, store: &EpisodeStore) -> anyhow::Result<()> {
+    let killed_ns = stage.now_ns();
+    let (task, attempt) = stage.dispatcher.task();
+    let id = EpisodeId { task, attempt };
+    let newest_ns = records(left, id)?.into_iter().max().unwrap_or(0);
+    let lost_ms = millis(killed_ns.saturating_sub(newest_ns));
+    stage.figure("of the log lost by the kill, ms", lost_ms, LOG_LOST_MS);
+    let kept = records(store, id)?.len();
+    let next = recorder(stage, store, 101)?;
+    stage.run.stepped.add(Role::Recorder, next);
+    stage.pass(SECOND)?;
+    let after = records(store, id)?.len();
+    stage.demand(kept < after, || {
+        "the next recorder writes nothing".to_owned()
+    });
+    Ok(())
 }
 
 fn recorder(stage: &Stage, store: &EpisodeStore, session: u64) -> anyhow::Result<Box<dyn Core>> {
@@ -204,42 +219,53 @@ fn recorder(stage: &Stage, store: &EpisodeStore, session: u64) -> anyhow::Result
     )?))
 }
 
-fn n_records(store: &EpisodeStore) -> anyhow::Result<u64> {
-    let mut total = 0;
-    for summary in store.list(None, 10)?.items {
-        total += summary.counts.values().sum::<u64>();
+/// When what was commanded of an episode was kept.
+fn records(store: &EpisodeStore, id: EpisodeId) -> anyhow::Result<Vec<u64>> {
+    let (kind, mut stamps) = (RecordKind::Executed, Vec::new());
+    loop {
+        let page = store.records(&id, kind, u64::try_from(stamps.len())?, PAGE_MAX)?;
+        if page.is_empty() {
+            return Ok(stamps);
+        }
+        for record in page {
+            stamps.push(record?.stamp.at_ns);
+        }
     }
-    Ok(total)
 }
 
 /// F05: the expert, then the brain, is stopped for five seconds and goes on.
 pub(super) fn model_stopped(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
-    for role in [Role::ActionExpert, Role::Brain] {
-        let mut stage = Stage::new(seed)?;
-        stage.move_arms()?;
-        stage.run.stepped.freeze(role, true);
-        let began_ns = stage.now_ns();
-        stage.stops(
-            &[
-                Reason::BufferEmpty,
-                Reason::ActionTooOld,
-                Reason::ThinkTimeout,
-            ],
-            4 * SECOND,
-        )?;
-        stage.pass((began_ns + 5 * SECOND).saturating_sub(stage.now_ns()))?;
-        let accepted = stage.dispatcher.guard()?.counters.accepted;
-        stage.run.stepped.freeze(role, false);
-        stage.stays(Mode::Stopped)?;
-        let later = stage.dispatcher.guard()?.counters.accepted;
-        stage.demand(accepted == later, || {
-            "a chunk of before was accepted".to_owned()
-        });
-        stage.recovers()?;
-        finding.add(stage.conclude()?);
+    for manner in Manner::BOTH {
+        for role in [Role::ActionExpert, Role::Brain] {
+            finding.add(is_stopped(Stage::meeting(seed, manner)?, role)?);
+        }
     }
     Ok(finding)
+}
+
+fn is_stopped(mut stage: Stage, role: Role) -> anyhow::Result<Finding> {
+    stage.move_arms()?;
+    stage.run.stepped.freeze(role, true);
+    let began_ns = stage.now_ns();
+    stage.stops(
+        &[
+            Reason::BufferEmpty,
+            Reason::ActionTooOld,
+            Reason::ThinkTimeout,
+        ],
+        4 * SECOND,
+    )?;
+    stage.pass((began_ns + 5 * SECOND).saturating_sub(stage.now_ns()))?;
+    let accepted = stage.dispatcher.guard()?.counters.accepted;
+    stage.run.stepped.freeze(role, false);
+    stage.stays(Mode::Stopped)?;
+    let later = stage.dispatcher.guard()?.counters.accepted;
+    stage.demand(accepted == later, || {
+        "a chunk of before was accepted".to_owned()
+    });
+    stage.recovers()?;
+    stage.conclude()
 }
 
 /// F06: a gateway is stopped, a second one takes the cell, the first one goes on.
@@ -277,110 +303,6 @@ pub(super) fn gateway_stopped(seed: u64) -> anyhow::Result<Finding> {
         format!("the second gateway's task is {mode:?}")
     });
     stage.conclude()
-}
-
-/// A core that panics at its first step, as often as it shall.
-struct Mortal {
-    panics: bool,
-}
-
-impl Core for Mortal {
-    fn step(&mut self, _: u64) -> Result<(), CoreError> {
-        if self.panics {
-            // Not the macro: it would write a backtrace of an intended end.
-            std::panic::resume_unwind(Box::new("injected"));
-        }
-        Ok(())
-    }
-}
-
-/// F07: each role's thread panics; its supervisor starts it again, and gives it up in the end.
-pub(super) fn threads_panic(_: u64) -> anyhow::Result<Finding> {
-    let mut finding = Finding::default();
-    for role in Role::ALL {
-        finding.add(thread_panics(role)?);
-    }
-    Ok(finding)
-}
-
-fn thread_panics(role: Role) -> anyhow::Result<Finding> {
-    let starts = Arc::new(AtomicU64::new(0));
-    let counted = starts.clone();
-    let factory: Factory = Arc::new(move |_: &Waker| {
-        counted.fetch_add(1, Ordering::AcqRel);
-        Ok(Box::new(Mortal { panics: true }))
-    });
-    let spec = RoleSpec {
-        role,
-        factory,
-        waker: Waker::new(),
-        period: Duration::from_millis(1),
-        clock: Arc::new(SystemClock),
-    };
-    let (events, mut inbox) = mpsc::channel(64);
-    let (mut restarts, mut given_up) = (0_u32, false);
-    crate::bench::runtime()?.block_on(async {
-        let supervision = Supervision::start(Arguments {
-            roles: vec![spec],
-            clock: Arc::new(SystemClock),
-            events,
-        })
-        .await?;
-        while let Some(event) = inbox.recv().await {
-            match event {
-                SupervisorEvent::Restarting(_, _) => restarts += 1,
-                SupervisorEvent::GivenUp(_) | SupervisorEvent::Stopped(_) => {
-                    given_up = true;
-                    break;
-                }
-            }
-        }
-        supervision.end().await.context("the supervisor panicked")
-    })?;
-    let mut faults = Vec::new();
-    if !given_up {
-        faults.push(format!("{role} is never given up"));
-    }
-    let made = starts.load(Ordering::Acquire);
-    if made != u64::from(restarts) + 1 {
-        faults.push(format!("{role} was made {made} times, told of {restarts}"));
-    }
-    let figure = Worst::new(
-        "restarts before a role is given up",
-        f64::from(restarts),
-        5.0,
-    );
-    Ok(Finding::of(vec![figure], faults))
-}
-
-/// F08: one thread after the other makes no step any more.
-pub(super) fn threads_hang(seed: u64) -> anyhow::Result<Finding> {
-    let mut finding = Finding::default();
-    for role in [
-        Role::Actuator,
-        Role::Perception,
-        Role::Brain,
-        Role::ActionExpert,
-    ] {
-        let mut stage = Stage::new(seed)?;
-        stage.move_arms()?;
-        stage.run.stepped.freeze(role, true);
-        let before = stage.witness.n_commands();
-        // Of the guard's bus side nothing is heard: the commands themselves tell.
-        stage.pass(5 * SECOND / 2)?;
-        let commands = stage.witness.commands();
-        let all = commands.last().context("no commands")?;
-        let moves = all
-            .windows(2)
-            .rposition(|pair| matches!(pair, [a, b] if a != b));
-        let moved = moves.map_or(0, |idx| (idx + 1).saturating_sub(before));
-        let stood_ms = millis(u64::try_from(moved)? * stage.period_ns());
-        stage.figure("standing after a hang, ms", stood_ms, 2500.0);
-        stage.run.stepped.freeze(role, false);
-        stage.pass(SECOND)?;
-        finding.add(stage.conclude()?);
-    }
-    Ok(finding)
 }
 
 /// F09: the processor is taken away: one late servo tick, then three in a row, then ten in a second.

@@ -9,13 +9,17 @@ use vlad_wire::stream::{PauseCommand, RearmCommand, ResumeCommand};
 
 use super::finding::Finding;
 use super::stage::{Stage, gripper};
-use crate::rehearsal::dispatcher::signature;
+use crate::rehearsal::holder::signature;
 use crate::rehearsal::witness::Trouble;
 
 /// A robot's failure must be known after so many servo periods.
 const PERIODS_MAX: f64 = 3.0;
 /// An encoder's jump: far more than any joint moves in a servo period.
 const JUMP_RAD: f64 = 0.5;
+/// After so long the robot is where a hand holds it.
+const PUSHED_NS: u64 = 150 * MS;
+/// The clamp is set once a policy tick, by what is measured then: rounding, and nothing else, is beyond it.
+const GIVING_WAY_M: f64 = 1e-3;
 /// How often the robot is moved by hand (F45).
 const HANDS: u32 = 100;
 
@@ -37,17 +41,9 @@ pub(super) fn encoder_fails(seed: u64) -> anyhow::Result<Finding> {
 /// F44: the driver fails, is gone, or repeats an old state.
 pub(super) fn driver_fails(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
-    for trouble in [Trouble::Driver, Trouble::Disconnected] {
+    for trouble in [Trouble::Driver, Trouble::Disconnected, Trouble::OldState] {
         finding.add(fails(seed, trouble, &[Reason::RobotError], PERIODS_MAX)?);
     }
-    // A state is late when it is three periods old; the fourth servo tick sees that.
-    let late = fails(
-        seed,
-        Trouble::OldState,
-        &[Reason::RobotError],
-        PERIODS_MAX + 1.0,
-    )?;
-    finding.add(late);
     Ok(finding)
 }
 
@@ -73,6 +69,7 @@ fn fails(
         || format!("{trouble:?} stops for {reason:?} instead of {reasons:?}"),
     );
     super::standard::judge_stop(&mut stage, Mode::Stopping, before_ns)?;
+    stage.demand_motion();
     stage.witness.tell(Trouble::None);
     stage.wait_mode(Mode::Stopped, SECOND)?;
     stage.stays(Mode::Stopped)?;
@@ -97,8 +94,8 @@ pub(super) fn vendor_stops(seed: u64) -> anyhow::Result<Finding> {
     stage.conclude()
 }
 
-/// F45: the robot is moved by hand while it is paused and after a stop; resume and rearm name the
-/// pose that was left.
+/// F45: a hand moves the robot while it is paused and after a stop. A resume or rearm that names the pose
+/// which was left is refused as long as the hand is there.
 pub(super) fn moved_by_hand(seed: u64) -> anyhow::Result<Finding> {
     let mut stage = Stage::new(seed)?;
     stage.move_arms()?;
@@ -106,66 +103,81 @@ pub(super) fn moved_by_hand(seed: u64) -> anyhow::Result<Finding> {
     stage.demand(paused.done, || format!("no pause: {}", paused.text));
     stage.wait_mode(Mode::Hold, SECOND)?;
     stage.pass(SECOND)?;
-    let left: Vec<f64> = newest(&stage).map_or(Vec::new(), |tick| tick.measured.clone());
+    let left = measured(&stage);
+    let joints: Vec<usize> = (0..left.len())
+        .filter(|dof| !stage.is_gripper(*dof))
+        .collect();
     let tolerance_rad = stage.run.config.guard.pose_tolerance_deg.to_radians();
-    let mut moved_on = 0_u32;
-    for hand in 0..HANDS {
-        let mut expected = left.clone();
-        let n_joints = expected.len().saturating_sub(1).max(1);
-        let joint = usize::try_from(hand)? % n_joints;
-        // A gripper's opening is no pose.
-        if stage.is_gripper(joint) {
-            continue;
-        }
+    let (mut moved_on, mut least) = (0_u32, f64::INFINITY);
+    for (hand, joint) in (0..HANDS).zip(joints.iter().cycle()) {
         let side = if hand % 2 == 0 { 1.0 } else { -1.0 };
-        let by_rad = tolerance_rad * (1.05 + f64::from(hand) * 0.05);
-        if let Some(place) = expected.get_mut(joint) {
-            *place += side * by_rad;
-        }
+        let share = 1.1 + f64::from(hand) / f64::from(HANDS);
+        let by_rad = side * tolerance_rad * share;
+        stage.witness.tell(Trouble::Hand(*joint, by_rad));
+        stage.pass(PUSHED_NS)?;
+        least = least.min(apart(&measured(&stage), &left));
         let epoch = stage.next_epoch();
-        let resume = Resume {
+        let resumed = stage.ask::<ResumeCommand>(&Resume {
             epoch,
             by: signature(),
-            expected_pose: expected,
-        };
-        moved_on += u32::from(stage.ask::<ResumeCommand>(&resume)?.done);
+            expected_pose: left.clone(),
+        })?;
+        moved_on += u32::from(resumed.done);
     }
     stage.figure("resumes at another pose", f64::from(moved_on), 0.0);
+    stage.demand(tolerance_rad < least, || {
+        format!("a hand moved the robot by {least:.4} rad alone")
+    });
+    stage.witness.tell(Trouble::None);
+    stage.pass(PUSHED_NS)?;
     let epoch = stage.next_epoch();
-    let resume = Resume {
+    let resumed = stage.ask::<ResumeCommand>(&Resume {
         epoch,
         by: signature(),
         expected_pose: left,
-    };
-    let resumed = stage.ask::<ResumeCommand>(&resume)?;
+    })?;
     stage.demand(resumed.done, || {
         format!("no resume where it was left: {}", resumed.text)
     });
     stage.dispatcher.adopt(epoch);
-    rearm_elsewhere(&mut stage, tolerance_rad)?;
+    stage.wait_mode(Mode::Running, 5 * SECOND)?;
+    rearm_elsewhere(&mut stage, 1.5 * tolerance_rad)?;
     stage.conclude()
 }
 
-fn rearm_elsewhere(stage: &mut Stage, tolerance_rad: f64) -> anyhow::Result<()> {
-    stage.wait_mode(Mode::Running, 5 * SECOND)?;
+fn rearm_elsewhere(stage: &mut Stage, by_rad: f64) -> anyhow::Result<()> {
     stage.witness.tell(Trouble::Driver);
     stage.wait_stop(SECOND)?;
     stage.witness.tell(Trouble::None);
     stage.wait_mode(Mode::Stopped, SECOND)?;
     stage.pass(SECOND)?;
-    let mut expected = newest(stage).map_or(Vec::new(), |tick| tick.measured.clone());
-    if let Some(place) = expected.first_mut() {
-        *place += 1.05 * tolerance_rad;
+    let left = measured(stage);
+    for (trouble, done) in [(Trouble::Hand(0, by_rad), false), (Trouble::None, true)] {
+        stage.witness.tell(trouble);
+        stage.pass(PUSHED_NS)?;
+        stage.persons_ns.push(stage.now_ns());
+        let epoch = stage.next_epoch();
+        let rearmed = stage.ask::<RearmCommand>(&Rearm {
+            epoch,
+            by: signature(),
+            expected_pose: left.clone(),
+        })?;
+        stage.demand(rearmed.done == done, || {
+            format!("{trouble:?}: rearmed {}, {}", rearmed.done, rearmed.text)
+        });
     }
-    let epoch = stage.next_epoch();
-    let rearm = Rearm {
-        epoch,
-        by: signature(),
-        expected_pose: expected,
-    };
-    let rearmed = stage.ask::<RearmCommand>(&rearm)?;
-    stage.demand(!rearmed.done, || "rearmed at another pose".to_owned());
     Ok(())
+}
+
+/// Where the robot is, by its newest sample.
+fn measured(stage: &Stage) -> Vec<f64> {
+    newest(stage).map_or(Vec::new(), |tick| tick.measured.clone())
+}
+
+/// How far the farthest degree of freedom is from where it was.
+fn apart(now: &[f64], then: &[f64]) -> f64 {
+    let dofs = now.iter().zip(then);
+    dofs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
 fn newest(stage: &Stage) -> Option<&Executed> {
@@ -189,8 +201,11 @@ pub(super) fn gripper_jams(seed: u64) -> anyhow::Result<Finding> {
     stage.figure(
         "commanded beyond what is measured, m",
         most,
-        squeeze_max + 0.02,
+        squeeze_max + GIVING_WAY_M,
     );
+    stage.demand(squeeze_max / 2.0 < most, || {
+        format!("the jam is not felt: {most:.4} m of {squeeze_max:.4}")
+    });
     let before = newest(&stage).map(|tick| of(&tick.command));
     stage.run.stepped.kill(vlad_wire::id::Role::Brain);
     stage.wait_stop(SECOND)?;

@@ -1,11 +1,19 @@
-//! The stage of every fault in virtual time: the demo cell with a real cell's limits, a task that
-//! moves both arms, and a witness between guard and robot.
+//! The stage of every fault in virtual time: a cell with a real cell's limits, a task that moves, and
+//! a witness between guard and robot.
+//!
+//! | [`Manner`] | cell | policy | chunks meet by |
+//! |---|---|---|---|
+//! | `Halting` | demo | `scripted` | sync: stand still, look, think |
+//! | `Flowing` | TwoGate | `twogate`, prefix of at most 6 rows | clean prefix, while the point moves |
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, ensure};
 use vlad_cell::description::{Arm, RobotDescription};
-use vlad_cell::robot::Robot;
 use vlad_safety::mode::Mode;
 use vlad_safety::reason::Reason;
+use vlad_sim::policy::twogate::TwoGatePolicy;
+use vlad_sim::twogate::oracle;
 use vlad_wire::clock::{MS, SECOND};
 use vlad_wire::id::Epoch;
 use vlad_wire::msg::command::{Answer, Reset};
@@ -14,27 +22,65 @@ use vlad_wire::stream::{Command, ResetCommand};
 
 use super::finding::{Finding, Worst};
 use super::standard;
-use crate::rehearsal::dispatcher::{Dispatcher, signature};
+use crate::rehearsal::dispatcher::Dispatcher;
+use crate::rehearsal::holder::signature;
 use crate::rehearsal::liar::Orders;
+use crate::rehearsal::puppet::{Hands, Puppet};
 use crate::rehearsal::witness::Witness;
 use crate::rehearsal::{Options, Run};
 
-/// The task of every stage.
+/// The task of the demo cell's stage.
 const INSTRUCTION: &str = "put the red block in the left tray";
-/// What a real cell allows; the demo cell's own patience is that of a busy desktop.
-const REAL: [&str; 5] = [
+/// Longest prefix that Xiaomi-Robotics-0 was trained with, rows.
+const PREFIX_TRAINED: u16 = 6;
+/// What a real cell allows; the shipped cells' own patience is that of a busy desktop.
+const REAL: [&str; 7] = [
+    "guard.action_age_limit_ms=700",
     "guard.heartbeat_missed_max=5",
     "guard.overrun_max=3",
     "guard.overrun_per_s_max=10",
     "guard.state_late_max=3",
-    "perception.stale_ms=200",
+    "guard.disagreement_max=5",
+    "perception.stale_ms=180",
 ];
+/// For stories that are longer than TwoGate's way to its goal: 0.3 m/s, to and fro.
+pub const PACING: Hands = Hands::Pace {
+    by: 0.01,
+    within: 0.5,
+};
 /// Longest wait for the arms to move.
 const PATIENCE_NS: u64 = 10 * SECOND;
 /// How long a stage goes on after a fault, to see that nothing moves by itself.
 const AFTERMATH_NS: u64 = SECOND;
 /// From the end of a latched mode's cause to its reset.
 const RESET_NS: u64 = 600 * MS;
+
+/// How consecutive chunks meet on a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// The arms stand still while the policy thinks.
+    Halting,
+    /// The next decision is conditioned on accepted actions, which are played meanwhile.
+    Flowing,
+}
+
+impl Manner {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Halting, Self::Flowing];
+
+    /// A cell and a policy for it, and the strategy.
+    pub fn options(self) -> Options {
+        match self {
+            Self::Halting => Options::default(),
+            Self::Flowing => Options {
+                cell: "twogate",
+                policy: Box::new(|_| Ok(Arc::new(TwoGatePolicy::new(PREFIX_TRAINED)?))),
+                sets: vec!["expert.strategy=clean-prefix".to_owned()],
+                ..Options::default()
+            },
+        }
+    }
+}
 
 /// One run of one fault.
 pub struct Stage {
@@ -48,11 +94,19 @@ pub struct Stage {
     pub camera: Orders,
     /// Times at which a person let the guard go on, nanoseconds.
     pub(super) persons_ns: Vec<u64>,
-    pub(super) figures: Vec<Worst>,
+    /// Times at which a guard was started anew, nanoseconds.
+    pub(super) begun_ns: Vec<u64>,
+    /// The fault's own figures, and those that every run has.
+    figures: Vec<Worst>,
+    standards: Vec<Worst>,
     pub(super) faults: Vec<String>,
     /// From the newest fault to the servo tick that knew of it, milliseconds.
     pub(super) detected_after_ms: f64,
+    /// Whether the newest stop found the robot in motion.
+    pub(super) stopped_in_motion: bool,
     epoch: Epoch,
+    /// Whether decisions behind a prefix must have happened.
+    flows: bool,
 }
 
 impl Stage {
@@ -70,8 +124,10 @@ impl Stage {
     /// Parts that cannot be made.
     pub fn with(seed: u64, options: Options, sets: &[&str]) -> anyhow::Result<Self> {
         let (witness, camera) = (Witness::default(), Orders::default());
+        let flows = options.cell == "twogate";
         let (watched, told) = (witness.clone(), camera.clone());
-        let all = REAL.iter().chain(sets).map(ToString::to_string);
+        let own = options.sets.into_iter();
+        let own: Vec<String> = own.chain(sets.iter().map(ToString::to_string)).collect();
         let run = Run::new(Options {
             robot: Box::new(move |robot, description| watched.around(robot, gripper(description))),
             camera: Box::new(move |idx, camera| match idx {
@@ -79,36 +135,80 @@ impl Stage {
                 _ => told.companion().around(camera),
             }),
             scene_seed: seed,
-            sets: all.chain(options.sets).collect(),
+            sets: REAL.iter().map(ToString::to_string).chain(own).collect(),
             ..options
         })?;
-        let dispatcher = Dispatcher::new(&run, INSTRUCTION, seed)?;
+        let instruction = if flows {
+            oracle::INSTRUCTION
+        } else {
+            INSTRUCTION
+        };
+        let dispatcher = Dispatcher::new(&run, instruction, seed)?;
         Ok(Self {
             run,
             dispatcher,
             witness,
             camera,
             persons_ns: Vec::new(),
+            begun_ns: Vec::new(),
             figures: Vec::new(),
+            standards: Vec::new(),
             faults: Vec::new(),
             detected_after_ms: 0.0,
+            stopped_in_motion: false,
             epoch: 2,
+            flows,
         })
     }
 
-    /// Arms the guard and waits until the arms move well.
+    /// A stage whose chunks meet so.
     ///
     /// # Errors
-    /// They do not.
+    /// Parts that cannot be made.
+    pub fn meeting(seed: u64, manner: Manner) -> anyhow::Result<Self> {
+        Self::with(seed, manner.options(), &[])
+    }
+
+    /// A stage whose policy hangs on strings.
+    ///
+    /// # Errors
+    /// Parts that cannot be made.
+    pub fn on_strings(seed: u64, own: Options, sets: &[&str]) -> anyhow::Result<(Self, Puppet)> {
+        let tied: Arc<Mutex<Option<Puppet>>> = Arc::default();
+        let (ties, make) = (tied.clone(), own.policy);
+        let options = Options {
+            policy: Box::new(move |robot| {
+                let puppet = Puppet::new(make(robot)?, robot.clone());
+                *ties.lock().unwrap_or_else(PoisonError::into_inner) = Some(puppet.clone());
+                Ok(Arc::new(puppet))
+            }),
+            ..own
+        };
+        let stage = Self::with(seed, options, sets)?;
+        let puppet = tied.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok((stage, puppet.context("no policy was made")?))
+    }
+
+    /// Arms the guard and waits until the robot moves well: on a flowing stage by a decision behind a
+    /// prefix.
+    ///
+    /// # Errors
+    /// It does not.
     pub fn move_arms(&mut self) -> anyhow::Result<()> {
         self.dispatcher.begin(&mut self.run)?;
         self.persons_ns.push(0);
-        self.wait("the arms move", PATIENCE_NS, |dispatcher| {
-            dispatcher
+        let flows = self.flows;
+        self.wait("the robot moves", PATIENCE_NS, |dispatcher| {
+            let running = dispatcher
                 .mode()
-                .is_some_and(|(mode, _)| mode == Mode::Running)
-                && dispatcher.moving()
+                .is_some_and(|(mode, _)| mode == Mode::Running);
+            running && dispatcher.moving() && (!flows || plays_behind_prefix(dispatcher))
         })
+    }
+
+    /// Whether decisions overlap with motion.
+    pub fn flows(&self) -> bool {
+        self.flows
     }
 
     /// The time.
@@ -121,11 +221,25 @@ impl Stage {
         standard::period_ns(&self.run.config.robot)
     }
 
-    /// The world's robot for a guard that is started anew, with the witness before it.
-    pub fn witnessed_robot(&self) -> Box<dyn Robot> {
+    /// Starts a guard anew on the world's robot, with the witness between them.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn restart_guard(&mut self) -> anyhow::Result<()> {
         let gripper = gripper(&self.run.config.robot);
-        self.witness
-            .around(Box::new(self.run.world.robot()), gripper)
+        let robot = self.witness.around(self.run.world.robot(), gripper);
+        self.begun_ns.push(self.now_ns());
+        Ok(self.run.stepped.restart_guard(robot)?)
+    }
+
+    /// Starts perception anew, with the world's cameras.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn restart_perception(&mut self) -> anyhow::Result<()> {
+        let world = &self.run.world;
+        let (cameras, oracle) = (world.cameras(), Some(world.oracle()));
+        Ok(self.run.stepped.restart_perception(cameras, oracle)?)
     }
 
     /// How far any joint was told to move in the last `for_ns`, radians.
@@ -337,9 +451,20 @@ impl Stage {
         }
     }
 
-    /// Notes a figure with its limit.
+    /// Notes a figure of this fault with its limit.
     pub fn figure(&mut self, what: &str, value: f64, limit: f64) {
         self.figures.push(Worst::new(what, value, limit));
+    }
+
+    /// Notes a figure that every run has.
+    pub(super) fn standard(&mut self, what: &str, value: f64, limit: f64) {
+        self.standards.push(Worst::new(what, value, limit));
+    }
+
+    /// The newest stop must have been one of motion.
+    pub fn demand_motion(&mut self) {
+        let moved = self.stopped_in_motion;
+        self.demand(moved, || "the stop found a robot that stood".to_owned());
     }
 
     /// The end: what every run must fulfil is judged too.
@@ -349,9 +474,26 @@ impl Stage {
     pub fn conclude(mut self) -> anyhow::Result<Finding> {
         // The last messages are under way.
         self.pass(100 * MS)?;
+        let strategies = self.dispatcher.report().chunks.iter();
+        let met = strategies.filter(|head| 0 < head.prefix_len).count();
+        let flows = self.flows;
+        self.demand(!flows || 0 < met, || {
+            "no decision had a prefix: nothing overlapped".to_owned()
+        });
         standard::judge(&mut self);
-        Ok(Finding::of(self.figures, self.faults))
+        let standards = Finding::standard(self.standards);
+        Ok(Finding::of(self.figures, self.faults).with(standards))
     }
+}
+
+/// Whether what is played now was decided behind a prefix.
+fn plays_behind_prefix(dispatcher: &Dispatcher) -> bool {
+    let report = dispatcher.report();
+    let Some(playing) = report.ticks().next_back().and_then(|tick| tick.chunk) else {
+        return false;
+    };
+    let mut heads = report.chunks.iter().rev();
+    heads.any(|head| head.id == playing && 0 < head.prefix_len)
 }
 
 /// The first arm's gripper, as a degree of freedom.

@@ -275,27 +275,44 @@ impl Guard {
         let about = (words, head.id);
         self.notice(Notice::of_chunk("chunk_accepted", Severity::Info, about));
         self.apply(Event::ChunkAccepted, now_ns);
-        self.note_disagreement(chunk, now_ns);
+        match self.buffer.disagreement() {
+            Some(ratio) if DISAGREEMENT < ratio => {
+                self.note_disagreement(Words::Disagree(Some(ratio)), chunk, now_ns);
+            }
+            Some(_) => {
+                self.disagreeing = 0;
+                self.pace.caution = 1.0;
+            }
+            None => {}
+        }
+    }
+
+    /// What to say of a chunk that was refused for contradicting what is played: it would have jumped
+    /// there, or it begins far from a robot that such a jump has let hold.
+    fn contradicts(&self, chunk: &Chunk, refusal: Refusal) -> Option<Words> {
+        match (refusal, chunk.head.start) {
+            (Refusal::Late(ratio), _) => Some(Words::Disagree(Some(ratio))),
+            (Refusal::Seam(_) | Refusal::Outside(_, _), Start::At(first)) => {
+                let slots = &self.shape.slots;
+                let ratio = self.buffer.contradiction(chunk, first, self.tick, slots);
+                // A row far behind a good seam says nothing of the policy's mind.
+                (DISAGREEMENT < ratio).then_some(Words::Disagree(Some(ratio)))
+            }
+            (Refusal::Jump, _) if 0 < self.disagreeing => Some(Words::Disagree(None)),
+            _ => None,
+        }
     }
 
     /// F33: a policy that changes its mind with each chunk is slowed down, then held.
-    fn note_disagreement(&mut self, chunk: &Chunk, now_ns: u64) {
-        let (Some(ratio), limit) = (self.buffer.disagreement(), self.config.disagreement_max)
-        else {
-            return;
-        };
+    fn note_disagreement(&mut self, words: Words, chunk: &Chunk, now_ns: u64) {
+        let limit = self.config.disagreement_max;
         if limit == 0 {
-            return;
-        }
-        if ratio <= DISAGREEMENT {
-            self.disagreeing = 0;
-            self.pace.caution = 1.0;
             return;
         }
         self.disagreeing += 1;
         if self.disagreeing == limit.div_ceil(2) {
             self.pace.caution = CAUTION;
-            let about = (Words::Disagree(ratio), chunk.head.id);
+            let about = (words, chunk.head.id);
             self.notice(Notice::of_chunk(CHUNKS_DISAGREE, Severity::Warn, about));
         }
         if limit <= self.disagreeing {
@@ -304,6 +321,7 @@ impl Guard {
     }
 
     fn refuse(&mut self, chunk: &Chunk, refusal: Refusal, now_ns: u64) {
+        let contradiction = self.contradicts(chunk, refusal);
         let counters = &mut self.counters;
         match refusal {
             Refusal::Mode | Refusal::Blind => counters.not_now += 1,
@@ -330,6 +348,9 @@ impl Guard {
                 }
             }
             _ => {}
+        }
+        if let Some(words) = contradiction {
+            self.note_disagreement(words, chunk, now_ns);
         }
     }
 }

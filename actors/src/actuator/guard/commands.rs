@@ -14,6 +14,9 @@ const TTL_MAX_MS: u32 = 10_000;
 /// Share of the speed, acceleration and jerk limits that parking uses: nobody waits for it.
 const PARK_SHARE: f64 = 0.25;
 
+/// Answer to a rearm while perception says that it is unfit; the bus side adds what it says.
+pub const UNFIT: &str = "perception is unfit";
+
 /// The guard's answer, before it is a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reply {
@@ -103,6 +106,10 @@ impl Guard {
         }
         if !matches!(self.state.mode, Mode::Disarmed | Mode::Stopped) {
             return self.answer(false, "only a disarmed or stopped guard can be rearmed");
+        }
+        // F38: whoever arms a cell must not learn of another camera by the first motion.
+        if self.watch.says_unfit(now_ns, self.config.silence_ns()) {
+            return self.answer(false, UNFIT);
         }
         if !self.pose_is(&ask.expected_pose) {
             return self.answer(

@@ -98,8 +98,7 @@ impl Guard {
         if self.state.mode != Mode::Running {
             return;
         }
-        let thinks = self.watch.thinks(now_ns, self.config.silence_ns());
-        if self.buffer.plans_gap() && thinks {
+        if self.in_planned_gap(now_ns) {
             self.apply(Event::PlannedGap, now_ns);
             return;
         }
@@ -109,6 +108,11 @@ impl Guard {
         if MISSING_MAX <= self.missing {
             self.apply(Event::BufferEmpty, now_ns);
         }
+    }
+
+    /// Whether the strategy ends its chunks in a gap, and the decision that ends it is under way.
+    fn in_planned_gap(&self, now_ns: u64) -> bool {
+        self.buffer.plans_gap() && self.watch.thinks(now_ns, self.config.silence_ns())
     }
 
     /// Begins the action of this tick, if there is one that may be played.
@@ -123,8 +127,14 @@ impl Guard {
             return false;
         };
         if self.config.action_age_ns() < now_ns.saturating_sub(action.captured_at_ns) {
-            self.counters.stale += 1;
-            self.apply(Event::ActionTooOld, now_ns);
+            // Behind a slow decision a chunk ends where its rows are too old, as planned as at its end.
+            let event = if self.in_planned_gap(now_ns) {
+                Event::PlannedGap
+            } else {
+                self.counters.stale += 1;
+                Event::ActionTooOld
+            };
+            self.apply(event, now_ns);
             return false;
         }
         self.pace.set_rate(action.rate);

@@ -38,8 +38,9 @@ pub enum Words {
     Overrun(Tick, f64),
     /// A chunk was refused because its prefix was over and it would jump by so many of its steps.
     Late(f64),
-    /// Chunk after chunk differs from what it replaces, by so many of its steps; half speed now.
-    Disagree(f64),
+    /// Chunk after chunk differs from what it replaces, by so many of its steps, or, without a number,
+    /// from where the robot holds; half speed now.
+    Disagree(Option<f64>),
     /// A chunk was refused: what is outside, and in which row.
     Outside(Breach, u16),
     /// A chunk was refused: its first row is too far from what is played.
@@ -73,7 +74,10 @@ impl fmt::Display for Words {
                 f,
                 "the chunk came after its prefix was over and would jump by {ratio:.1} of its steps"
             ),
-            Self::Disagree(ratio) => write!(
+            Self::Disagree(None) => {
+                f.write_str("chunks begin far from where the robot holds: half speed")
+            }
+            Self::Disagree(Some(ratio)) => write!(
                 f,
                 "chunks differ from what they replace, by {ratio:.1} of their steps: half speed"
             ),

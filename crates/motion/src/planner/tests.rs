@@ -171,6 +171,26 @@ fn old_rows_are_asked_for_again_before_they_are_too_old() {
     assert_eq!(plan(4, 101), Plan::Wait);
 }
 
+/// A sync chunk of a slow decision ends where its rows are too old: that gap is announced too.
+#[test]
+fn sync_announces_the_end_of_what_is_young_enough() {
+    let mut accepted = accepted(Mode::Running, Reason::Playing, 25, 101);
+    accepted.strategy = Some(Strategy::Sync);
+    let joints = joints(false);
+    let plan = |young_ticks| {
+        let view = GuardView {
+            accepted: &accepted,
+            joints: &joints,
+            played_at_last: Some(80),
+            changed: false,
+            young_ticks,
+        };
+        decide(&config(Strategy::Sync, Replanning::Cadence), &view)
+    };
+    assert_eq!(plan(4), Plan::Wait);
+    assert_eq!(plan(3), Plan::Anticipate);
+}
+
 #[test]
 fn continuous_asks_in_the_next_tick() {
     assert_eq!(

@@ -9,6 +9,7 @@ use vlad_wire::msg::execute::GuardCounters;
 use vlad_wire::msg::think::{Chunk, Digest, Start, Strategy};
 use vlad_wire::text::Name;
 
+use super::super::CHUNKS_DISAGREE;
 use super::{Bench, HORIZON, WIDTH, shape, task};
 
 /// A way to spoil a chunk, and the counter that shall say so.
@@ -404,6 +405,56 @@ fn chunks_that_contradict_each_other_slow_the_robot_and_then_hold_it() {
         (Mode::Hold, Reason::Disagreement),
         "a person must resume"
     );
+}
+
+/// F33, where chunks flip by more than a tick's motion: the first is refused and holds (E7), those that
+/// follow begin far from where the robot holds; five in a row are a person's matter.
+#[test]
+fn chunks_that_are_refused_for_contradicting_count_as_well() {
+    let mut bench = Bench::running(Strategy::Naive);
+    bench.ticks(3);
+    let mut kinds = Vec::new();
+    for nth in 1..=5_u32 {
+        let aside = if nth % 2 == 0 { 0.3 } else { -0.3 };
+        let chunk = contradiction(&mut bench, aside);
+        let now_ns = bench.now_ns;
+        assert!(bench.guard.chunk(&chunk, now_ns).is_none(), "{nth}");
+        let held = if nth < 5 {
+            Reason::FirstCommandJump
+        } else {
+            Reason::Disagreement
+        };
+        assert_eq!(bench.state(), (Mode::Hold, held), "{nth}");
+        bench.ticks(2);
+        kinds.extend(std::iter::from_fn(|| bench.guard.next_notice()).map(|notice| notice.kind));
+    }
+    let alarms = kinds.iter().filter(|kind| **kind == CHUNKS_DISAGREE);
+    assert_eq!(alarms.count(), 1, "{kinds:?}");
+    bench.millis(3000);
+    assert_eq!(bench.state(), (Mode::Hold, Reason::Disagreement));
+}
+
+/// Two jumps and a chunk that begins where the robot stands: it goes on, and at half speed from the third
+/// contradiction on.
+#[test]
+fn a_hold_for_a_jump_does_not_forget_the_contradictions_before_it() {
+    let mut bench = Bench::running(Strategy::Naive);
+    bench.ticks(3);
+    for aside in [0.3, -0.3, 0.3] {
+        let chunk = contradiction(&mut bench, aside);
+        let now_ns = bench.now_ns;
+        assert!(bench.guard.chunk(&chunk, now_ns).is_none());
+        bench.millis(100);
+    }
+    assert!(bench.send(Strategy::Naive).is_some());
+    bench.ticks(3);
+    assert_eq!(bench.state(), (Mode::Running, Reason::Playing));
+    assert!(bench.guard.pace.rate < 1.0);
+    let agreeing = bench.next_chunk(Strategy::Naive);
+    let now_ns = bench.now_ns;
+    assert!(bench.guard.chunk(&agreeing, now_ns).is_some());
+    bench.ticks(3);
+    assert!((bench.guard.pace.rate - 1.0).abs() < 1e-12);
 }
 
 /// One chunk that agrees takes the caution back.

@@ -7,7 +7,8 @@ use vlad_wire::msg::command::{Estop, Lease, Park, Rearm, Reset, Resume, Speed};
 use vlad_wire::msg::execute::Source;
 use vlad_wire::msg::think::Strategy;
 
-use super::{Bench, SERVO_NS, TTL_MS, by, task};
+use super::super::commands::UNFIT;
+use super::{Bench, SERVO_NS, TTL_MS, Voice, by, task};
 
 const PAUSED: (Mode, Reason) = (Mode::Hold, Reason::Paused);
 
@@ -193,6 +194,21 @@ fn stopped_needs_a_rearm_at_the_expected_pose() {
     // The old lease died with the stop.
     assert!(bench.send(Strategy::Naive).is_none());
     assert!(bench.grant().done && bench.send(Strategy::Naive).is_some());
+}
+
+/// F38: a cell whose camera is another device is not armed.
+#[test]
+fn a_rearm_is_refused_while_perception_says_that_it_is_unfit() {
+    let mut bench = Bench::new();
+    bench.perception = Voice::Unfit;
+    bench.millis(50);
+    let refused = bench.rearm();
+    assert!(!refused.done, "{refused:?}");
+    assert_eq!(refused.text, UNFIT);
+    assert_eq!(bench.state(), (Mode::Disarmed, Reason::Started));
+    bench.perception = Voice::Fit;
+    bench.millis(50);
+    assert!(bench.rearm().done);
 }
 
 #[test]
