@@ -1,6 +1,6 @@
 //! F13 to F17: links that are cut, restarted, rough, slow, or open in one direction only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use vlad_bus::subscriber::Subscriber;
@@ -8,7 +8,7 @@ use vlad_safety::mode::Mode;
 use vlad_safety::reason::Reason;
 use vlad_sim::latency::{Injector, LatencyConfig};
 use vlad_wire::clock::{MS, SECOND};
-use vlad_wire::id::{ChunkId, Role};
+use vlad_wire::id::Role;
 use vlad_wire::msg::think::Context;
 use vlad_wire::stream::{Contexts, Frames, Heartbeats, Joints, Requests, Stream};
 
@@ -23,7 +23,7 @@ use crate::rehearsal::weather::{Cut, Weather};
 const REMOTE: &[&str] = &["obs", "chunk", "accepted"];
 /// What a link keeps that delivers late what it could not deliver in time: chunks go on being decided on
 /// what is seen, and come when nobody may play them any more.
-const REPLIES: &[&str] = &["chunk", "accepted"];
+const REPLIES: &[&str] = &["chunk"];
 /// A router that dies is back after so long.
 const ROUTER_DOWN_NS: u64 = 3 * SECOND;
 /// Five heartbeats of 20 ms that do not come, and the one after that (reference B.5).
@@ -75,39 +75,44 @@ fn model_cut_off(seed: u64, manner: Manner, (cut, seconds): (Cut, u64)) -> anyho
     let healed_ns = stage.now_ns();
     // What waits in a planned gap may be left by a decision of after the cut; a stop by a person alone.
     let thinks = stage.dispatcher.mode() == Some((Mode::Hold, Reason::Thinking));
+    let kept = matches!(cut, Cut::Late(_, _));
     if thinks {
         stage.wait_mode(Mode::Running, 2 * SECOND)?;
     } else {
         stage.stops_since(began_ns, &NOTHING_COMES, 0)?;
-    }
-    let limit_ns = u64::from(stage.run.config.guard.action_age_limit_ms) * MS;
-    let captured_ns = |id: ChunkId| {
-        let mut heads = stage.dispatcher.report().chunks.iter();
-        heads
-            .find(|head| head.id == id)
-            .map(|head| head.captured_at_ns)
-    };
-    let later = stage.dispatcher.report().events.iter();
-    let later = later.filter(|event| healed_ns <= event.at_ns);
-    let taken = later.filter(|event| event.kind.as_str() == "chunk_accepted");
-    let stale = taken.filter(|event| {
-        let captured_ns = event.chunk.and_then(captured_ns).unwrap_or(0);
-        limit_ns < event.at_ns.saturating_sub(captured_ns)
-    });
-    let stale = f64::from(u32::try_from(stale.count())?);
-    stage.figure("stale chunks that were accepted", stale, 0.0);
-    if !thinks {
-        // Whatever was under way is here by then.
-        stage.pass((healed_ns + seconds * SECOND).saturating_sub(stage.now_ns()))?;
-        stage.stays(Mode::Stopped)?;
+        if !kept {
+            stage.stays(Mode::Stopped)?;
+        }
         stage.recovers()?;
     }
+    if kept {
+        // Whatever was under way is here by then: it finds a guard that has another lease or buffer.
+        stage.pass((healed_ns + seconds * SECOND).saturating_sub(stage.now_ns()))?;
+    }
+    let stale = stale_since(&stage, healed_ns)?;
+    stage.figure("stale chunks that were accepted", stale, 0.0);
     let late = refused(&stage)? - before;
-    let kept = matches!(cut, Cut::Late(_, _));
     stage.demand(!kept || 0 < late, || {
         "no chunk came late: nothing was tried".to_owned()
     });
     stage.conclude()
+}
+
+/// Chunks that were accepted since a time although what they rest on was too old by then.
+fn stale_since(stage: &Stage, from_ns: u64) -> anyhow::Result<f64> {
+    let limit_ns = u64::from(stage.run.config.guard.action_age_limit_ms) * MS;
+    let report = stage.dispatcher.report();
+    let heads = report.chunks.iter();
+    let captured: BTreeMap<_, _> = heads.map(|head| (head.id, head.captured_at_ns)).collect();
+    let taken = report
+        .events
+        .iter()
+        .filter(|event| from_ns <= event.at_ns && event.kind.as_str() == "chunk_accepted");
+    let stale = taken.filter(|event| {
+        let captured_ns = event.chunk.and_then(|id| captured.get(&id).copied());
+        limit_ns < event.at_ns.saturating_sub(captured_ns.unwrap_or(0))
+    });
+    Ok(f64::from(u32::try_from(stale.count())?))
 }
 
 /// Chunks that the guard refused so far, for whatever reason.

@@ -61,22 +61,24 @@ pub fn run(args: &FaultArgs) -> anyhow::Result<()> {
     ];
     table.extend(rows.iter().map(cells));
     show(&rows, &table, &args.report)?;
-    let failed: Vec<&Row> = rows.iter().filter(|row| row.failed()).collect();
-    for row in &failed {
+    for row in rows.iter().filter(|row| row.failed()) {
         for text in &row.failed {
             drop(writeln!(io::stderr(), "{}: {text}", row.id));
         }
     }
-    if !failed.is_empty() {
-        bail!("{} faults did not pass", failed.len());
+    verdict(&rows, !args.only.is_empty())
+}
+
+/// Whether what was asked for has passed; `named` says that faults were asked for by name.
+fn verdict(rows: &[Row], named: bool) -> anyhow::Result<()> {
+    let failed = rows.iter().filter(|row| row.failed()).count();
+    if failed != 0 {
+        bail!("{failed} faults did not pass");
     }
-    let open: Vec<&str> = rows
-        .iter()
-        .filter(|row| row.runs == 0)
-        .map(|row| row.id)
-        .collect();
+    let open = rows.iter().filter(|row| row.runs == 0);
+    let open: Vec<&str> = open.map(|row| row.id).collect();
     // Whoever asks for one by name must not take its silence for a pass.
-    if !args.only.is_empty() && !open.is_empty() {
+    if named && !open.is_empty() {
         bail!(
             "nothing plays {} yet: nothing is known of it",
             open.join(", ")
@@ -102,4 +104,30 @@ fn cells(row: &Row) -> Vec<String> {
         pass.to_owned(),
         worst.unwrap_or_default(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: &'static str, runs: u64, pass: bool) -> Row {
+        Row {
+            id,
+            title: "",
+            runs,
+            pass,
+            worst: None,
+            failed: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_fault_that_nothing_plays_is_no_pass_where_it_is_asked_for() {
+        let rows = [row("F01", 1, true), row("F10", 0, false)];
+        assert!(verdict(&rows, false).is_ok());
+        let text = verdict(&rows, true).unwrap_err().to_string();
+        assert!(text.contains("nothing plays F10"), "{text}");
+        let rows = [row("F01", 1, false), row("F10", 0, false)];
+        assert!(verdict(&rows, false).is_err());
+    }
 }
