@@ -324,14 +324,13 @@ impl CellExpert {
             return;
         }
         let choice = self.gate.choice();
+        let rates = (joints.rate, choice.rate);
         let view = GuardView {
             accepted,
             joints,
             played_at_last: self.played_at_last,
             changed: self.changed,
-            young_ticks: self
-                .newest
-                .young_ticks(now_ns, (self.shape.dt_ns, choice.rate)),
+            young_ticks: self.newest.young_ticks(now_ns, self.shape.dt_ns, rates),
         };
         let planner = PlannerConfig::of(&choice, common.config.replanning);
         match decide(&planner, &view) {

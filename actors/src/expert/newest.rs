@@ -1,9 +1,16 @@
 //! What the expert remembers of the chunk that the guard accepted last.
 
+use std::time::Duration;
+
 use vlad_motion::overlap::Overlap;
 use vlad_motion::policy::ActRows;
 use vlad_wire::msg::execute::Accepted;
 use vlad_wire::msg::think::Start;
+
+/// The gate slows the robot down to this at most.
+const HALF: f64 = 0.5;
+/// Slower than any guard goes (`guard.speed_min`): the divisor is not zero.
+const RATE_MIN: f64 = 0.05;
 
 /// The chunk that was accepted last.
 #[derive(Debug)]
@@ -34,11 +41,14 @@ impl Newest {
         }
     }
 
-    /// For how many ticks its rows are young enough, at a speed of which the slowest is a half.
-    pub(super) fn young_ticks(&self, now_ns: u64, (dt_ns, rate): (u64, f64)) -> u64 {
-        let slow = if rate < 1.0 { 2 } else { 1 };
-        let left_ns = self.old_at_ns.saturating_sub(now_ns);
-        left_ns / dt_ns.saturating_mul(slow).max(1)
+    /// For how many ticks its rows are young enough, at the speed fraction of the guard and that of the
+    /// gate, which may become a half as soon as it is below 1.
+    pub(super) fn young_ticks(&self, now_ns: u64, dt_ns: u64, (guard, gate): (f64, f64)) -> u64 {
+        let slowest = if gate < 1.0 { HALF } else { 1.0 };
+        let rate = guard.clamp(RATE_MIN, slowest);
+        let tick = Duration::from_nanos(dt_ns).div_f64(rate);
+        let left_ns = u128::from(self.old_at_ns.saturating_sub(now_ns));
+        u64::try_from(left_ns / tick.as_nanos().max(1)).unwrap_or(u64::MAX)
     }
 }
 
@@ -47,13 +57,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_young_for_whole_ticks_that_last_twice_as_long_when_slow() {
+    fn rows_are_young_for_whole_ticks_that_last_longer_when_slow() {
         let mut newest = Newest::NONE;
-        assert!(1_000_000 < newest.young_ticks(5, (33, 1.0)));
+        assert!(1_000_000 < newest.young_ticks(5, 33, (1.0, 1.0)));
         newest.old_at_ns = 1000;
-        assert_eq!(newest.young_ticks(10, (33, 1.0)), 30);
-        assert_eq!(newest.young_ticks(11, (33, 1.0)), 29);
-        assert_eq!(newest.young_ticks(10, (33, 0.7)), 15);
-        assert_eq!(newest.young_ticks(1001, (33, 1.0)), 0);
+        let ticks = |now_ns, rates| newest.young_ticks(now_ns, 33, rates);
+        assert_eq!(ticks(10, (1.0, 1.0)), 30);
+        assert_eq!(ticks(11, (1.0, 1.0)), 29);
+        assert_eq!(ticks(1001, (1.0, 1.0)), 0);
+        // The gate's slowness is as good as half; the guard's own is what it is.
+        assert_eq!(ticks(10, (1.0, 0.7)), 15);
+        assert_eq!(ticks(10, (0.5, 1.0)), 15);
+        assert_eq!(ticks(10, (0.1, 1.0)), 3);
+        assert_eq!(ticks(10, (0.1, 0.7)), 3);
+        assert_eq!(ticks(10, (0.0, 1.0)), 1);
     }
 }

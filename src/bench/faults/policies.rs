@@ -20,8 +20,6 @@ use crate::daemon;
 use crate::rehearsal::Options;
 use crate::rehearsal::puppet::{Hands, Puppet};
 
-/// At half speed actions grow old twice as fast: the shipped cells' own limit (F33).
-const PATIENT: &str = "guard.action_age_limit_ms=1500";
 /// Restarts for want of memory that are allowed in ten minutes (F25).
 const RESTARTS_MAX: f64 = 2.0;
 /// Travel of a context at the ramp's ends and at its top, milliseconds (F31).
@@ -141,8 +139,8 @@ pub(super) fn undecided(seed: u64) -> anyhow::Result<Finding> {
 fn wavers(seed: u64, manner: Manner, by: f64) -> anyhow::Result<Finding> {
     // The demo cell's own way would wait out each chunk.
     let overlaps: &[&str] = match manner {
-        Manner::Halting => &["expert.strategy=naive", PATIENT],
-        Manner::Flowing => &[PATIENT],
+        Manner::Halting => &["expert.strategy=naive"],
+        Manner::Flowing => &[],
     };
     let (mut stage, puppet) = stage(seed, manner, overlaps)?;
     stage.move_arms()?;
