@@ -9,6 +9,7 @@
 //! | fails safe | a camera that cannot be believed ([`fitness`]), or views without a common moment, make perception unfit: the guard holds |
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tracing::{debug, info, warn};
@@ -20,7 +21,7 @@ use vlad_cell::camera::Camera;
 use vlad_cell::description::{Arm, Mount, RobotDescription};
 use vlad_cell::oracle::Oracle;
 use vlad_wire::clock::{MS, SharedClock};
-use vlad_wire::id::{CellId, Role};
+use vlad_wire::id::{CellId, Role, View};
 use vlad_wire::msg::health::{Fitness, Severity};
 use vlad_wire::msg::sense::{Frame, JointState, Observation, ObservationHead};
 use vlad_wire::msg::task::{ActiveTask, TaskNow, Verdict};
@@ -55,6 +56,8 @@ const SAY_NS: u64 = 200 * MS;
 /// A slower joint stands, rad/s: a camera half a metre behind it moves by a third of a millimetre a
 /// frame.
 const STILL: f64 = 0.02;
+/// Periods between two frames from which on one between them was lost.
+const LOST: f64 = 1.5;
 
 /// Perception's settings: the table `perception`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,6 +175,8 @@ pub struct Perception {
     config: PerceptionConfig,
     pulse: Pulse,
     herald: Herald,
+    /// The camera of a change that is still to be said.
+    changed: Option<View>,
     say_again_ns: u64,
     joints: Subscriber<Joints>,
     recent: VecDeque<JointState>,
@@ -227,6 +232,7 @@ impl Perception {
             config,
             pulse: Pulse::new(bus, &cell, Role::Perception, session)?,
             herald: Herald::new(bus, &cell, Role::Perception, clock)?,
+            changed: None,
             say_again_ns: 0,
             joints: bus.subscriber(&cell, "", None)?,
             recent: VecDeque::new(),
@@ -262,21 +268,20 @@ impl Perception {
     }
 
     fn look(&mut self, now_ns: u64) {
-        let mut changed = None;
         for eye in &mut self.eyes {
             match eye.camera.newest() {
                 Ok(Some(mut frame)) => {
                     let captured_ns = &mut frame.head.captured_at_ns;
                     *captured_ns = self.offset.to_guard(*captured_ns);
                     if eye.take(frame, &self.recent) {
-                        changed = Some(&eye.camera.info().view);
+                        self.changed = Some(eye.camera.info().view.clone());
                     }
                 }
                 Ok(None) => {}
                 Err(error) => eye.sight.failed(error.to_string()),
             }
         }
-        let Some(view) = changed.filter(|_| self.say_again_ns <= now_ns) else {
+        let Some(view) = self.changed.take_if(|_| self.say_again_ns <= now_ns) else {
             return;
         };
         self.say_again_ns = now_ns + SAY_NS;
@@ -415,8 +420,13 @@ impl Eye {
         self.publisher.put(&frame);
         let size = (frame.head.width.into(), frame.head.height.into());
         let changed = self.change.see(&frame.pixels, size);
+        // Behind a frame that was lost, motion looks like a jump.
+        let next = self.newest.as_ref().is_some_and(|before| {
+            let apart_ns = frame.head.captured_at_ns - before.head.captured_at_ns;
+            Duration::from_nanos(apart_ns).as_secs_f64() * info.rate_hz < LOST
+        });
         self.newest = Some(frame);
-        changed && !rides
+        changed && next && !rides
     }
 }
 

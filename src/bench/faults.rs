@@ -1,7 +1,8 @@
 //! Faults (reference B.6), each played in virtual time with its own pass criterion and that of all.
 //!
 //! A fault is injected into a shipped cell under a real cell's limits: the daemon's own cores on one
-//! thread. Same seed, same run, to the last bit. What the host forbids to inject, such as a
+//! thread. Same seed, same run, to the last bit, but for F07's supervisor and servo thread, which are
+//! real threads in real time. What the host forbids to inject, such as a
 //! thread that gets no processor, is injected at the same place by a hook of
 //! [`Stepped`](vlad_actors::stepped::Stepped).
 //!

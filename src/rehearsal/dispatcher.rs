@@ -21,6 +21,9 @@ const MOVING_RAD_S: f64 = 0.48;
 /// and of TwoGate's point, whose plans go at 0.45 m/s.
 const MOVING_M_S: f64 = 0.3;
 
+/// Newest events that an error tells.
+const EVENTS_SHOWN: usize = 12;
+
 /// What was said so far.
 #[derive(Default)]
 pub struct Report {
@@ -182,13 +185,23 @@ impl Dispatcher {
         while !seen(self) {
             ensure!(
                 clock.now_ns() < give_up_ns,
-                "waited {} ms in vain: {what}; the guard is in {:?}",
+                "waited {} ms in vain: {what}; the guard is in {:?}; last: {}",
                 for_ns / MS,
-                self.mode()
+                self.mode(),
+                self.newest_events()
             );
             self.step(run)?;
         }
         Ok(())
+    }
+
+    /// What was said last, for an error that must be understood.
+    fn newest_events(&self) -> String {
+        let events = self.report.events.iter().rev().take(EVENTS_SHOWN);
+        let lines =
+            events.map(|event| format!("{} {}: {}", event.at_ns / MS, event.kind, event.text));
+        let lines: Vec<_> = lines.collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("; ")
     }
 
     /// Goes on for so many nanoseconds.

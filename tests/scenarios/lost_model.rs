@@ -148,7 +148,7 @@ fn a_model_process_that_is_cut_off_stops_the_robot() {
     stops_and_waits(Loss::CutOff, &SILENT);
 }
 
-/// Nobody says that the model is gone: it is missed.
+/// Nobody says that the model is gone: its heartbeats or its actions are missed.
 const SILENT: [&str; 5] = [
     "brain_lost",
     "expert_lost",

@@ -482,8 +482,8 @@ impl CellExpert {
             return;
         }
         if start == Start::OnArrival {
-            // A chunk that nothing can follow in time must end in a planned gap.
-            let took_ns = now_ns.saturating_sub(context.captured_at_ns);
+            // Where the gate may choose, a chunk that nothing follows in time ends in a planned gap.
+            let took_ns = now_ns.saturating_sub(context.captured_at_ns) + self.shape.dt_ns;
             let after = self.gate.after(took_ns, now_ns);
             (meeting.strategy, meeting.rate) = (after.strategy, after.rate);
         }

@@ -9,7 +9,7 @@ use vlad_wire::msg::think::Start;
 
 /// The gate slows the robot down to this at most.
 const HALF: f64 = 0.5;
-/// Slower than any guard goes (`guard.speed_min`): the divisor is not zero.
+/// As slow as shipped guards go (`guard.speed_min`); the divisor is never zero.
 const RATE_MIN: f64 = 0.05;
 
 /// The chunk that was accepted last.
@@ -45,7 +45,8 @@ impl Newest {
     /// gate, which may become a half as soon as it is below 1.
     pub(super) fn young_ticks(&self, now_ns: u64, dt_ns: u64, (guard, gate): (f64, f64)) -> u64 {
         let slowest = if gate < 1.0 { HALF } else { 1.0 };
-        let rate = guard.clamp(RATE_MIN, slowest);
+        // What is no number, from a bus that says so, counts as the slowest.
+        let rate = guard.max(RATE_MIN).min(slowest);
         let tick = Duration::from_nanos(dt_ns).div_f64(rate);
         let left_ns = u128::from(self.old_at_ns.saturating_sub(now_ns));
         u64::try_from(left_ns / tick.as_nanos().max(1)).unwrap_or(u64::MAX)
@@ -71,5 +72,6 @@ mod tests {
         assert_eq!(ticks(10, (0.1, 1.0)), 3);
         assert_eq!(ticks(10, (0.1, 0.7)), 3);
         assert_eq!(ticks(10, (0.0, 1.0)), 1);
+        assert_eq!(ticks(10, (f64::NAN, 1.0)), 1);
     }
 }

@@ -46,7 +46,7 @@ fn stage_under(seed: u64, weather: &Weather, manner: Manner) -> anyhow::Result<S
 }
 
 /// F13: brain and action expert are cut off for 1, 5 and 60 seconds, on a link that loses what is
-/// sent meanwhile and on one that delivers it when it heals; then the gateway is.
+/// sent meanwhile and, for 1 and 5, on one that delivers it so much later; then the gateway is.
 pub(super) fn partitioned(seed: u64) -> anyhow::Result<Finding> {
     let mut finding = Finding::default();
     for seconds in [1, 5, 60] {
@@ -75,6 +75,9 @@ fn model_cut_off(seed: u64, manner: Manner, (cut, seconds): (Cut, u64)) -> anyho
     let healed_ns = stage.now_ns();
     // What waits in a planned gap may be left by a decision of after the cut; a stop by a person alone.
     let thinks = stage.dispatcher.mode() == Some((Mode::Hold, Reason::Thinking));
+    stage.demand(!thinks || seconds < 5, || {
+        "it still waits for the model, beyond its time to think".to_owned()
+    });
     let kept = matches!(cut, Cut::Late(_, _));
     if thinks {
         stage.wait_mode(Mode::Running, 2 * SECOND)?;

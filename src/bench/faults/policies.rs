@@ -20,6 +20,9 @@ use crate::daemon;
 use crate::rehearsal::Options;
 use crate::rehearsal::puppet::{Hands, Puppet};
 
+/// F33's own age limit: under 700 ms a robot at half speed now and then takes a chunk that agrees with the
+/// one before, which ends the caution, and is not held within ten seconds.
+const PATIENT: &str = "guard.action_age_limit_ms=1500";
 /// Restarts for want of memory that are allowed in ten minutes (F25).
 const RESTARTS_MAX: f64 = 2.0;
 /// Travel of a context at the ramp's ends and at its top, milliseconds (F31).
@@ -139,8 +142,8 @@ pub(super) fn undecided(seed: u64) -> anyhow::Result<Finding> {
 fn wavers(seed: u64, manner: Manner, by: f64) -> anyhow::Result<Finding> {
     // The demo cell's own way would wait out each chunk.
     let overlaps: &[&str] = match manner {
-        Manner::Halting => &["expert.strategy=naive"],
-        Manner::Flowing => &[],
+        Manner::Halting => &["expert.strategy=naive", PATIENT],
+        Manner::Flowing => &[PATIENT],
     };
     let (mut stage, puppet) = stage(seed, manner, overlaps)?;
     stage.move_arms()?;

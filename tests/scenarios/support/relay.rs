@@ -8,32 +8,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{free_port, pause};
 
-/// Passes on what comes to a port of its own.
+/// Passes on what comes to two ports of its own: an endpoint uses its port and the next one.
 pub(crate) struct Relay {
     port: u16,
     cut: Arc<AtomicBool>,
 }
 
 impl Relay {
-    /// Leads to a port of the loopback; its threads end with their connections, at the latest with
-    /// the test's process.
+    /// Leads to an endpoint of the loopback; its threads end with their connections, at the latest
+    /// with the test's process.
     pub(crate) fn to(target: u16) -> Self {
         let port = free_port();
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let cut = Arc::new(AtomicBool::new(false));
-        let told = cut.clone();
-        std::thread::spawn(move || {
-            for near in listener.incoming().map_while(Result::ok) {
-                let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else {
-                    continue;
-                };
-                for (from, to) in [(&near, &far), (&far, &near)] {
-                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    let cut = told.clone();
-                    std::thread::spawn(move || pass_on((from, to), &cut));
-                }
-            }
-        });
+        for next in 0..2 {
+            let listener = TcpListener::bind(("127.0.0.1", port + next)).unwrap();
+            let cut = cut.clone();
+            std::thread::spawn(move || serve(&listener, target + next, &cut));
+        }
         Self { port, cut }
     }
 
@@ -45,6 +36,19 @@ impl Relay {
     /// Cuts the wire, or mends it: what was sent meanwhile comes then, late.
     pub(crate) fn cut(&self, cut: bool) {
         self.cut.store(cut, Ordering::Release);
+    }
+}
+
+fn serve(listener: &TcpListener, target: u16, cut: &Arc<AtomicBool>) {
+    for near in listener.incoming().map_while(Result::ok) {
+        let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else {
+            continue;
+        };
+        for (from, to) in [(&near, &far), (&far, &near)] {
+            let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+            let cut = cut.clone();
+            std::thread::spawn(move || pass_on((from, to), &cut));
+        }
     }
 }
 

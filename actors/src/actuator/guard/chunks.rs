@@ -291,7 +291,8 @@ impl Guard {
     /// there, or it begins far from a robot that such a jump has let hold.
     fn contradicts(&self, chunk: &Chunk, refusal: Refusal) -> Option<Words> {
         match (refusal, chunk.head.start) {
-            (Refusal::Late(ratio), _) => Some(Words::Disagree(Some(ratio))),
+            // Late chunks alone are the gate's: five of them in a row mean sync.
+            (Refusal::Late(ratio), _) if 0 < self.disagreeing => Some(Words::Disagree(Some(ratio))),
             (Refusal::Seam(_) | Refusal::Outside(_, _), Start::At(first)) => {
                 let slots = &self.shape.slots;
                 let ratio = self.buffer.contradiction(chunk, first, self.tick, slots);

@@ -5,6 +5,7 @@ use vlad_safety::envelope::flag;
 use vlad_safety::gripper::squeeze;
 use vlad_safety::mode::{Event, Mode};
 use vlad_safety::reason::Reason;
+use vlad_wire::msg::think::Strategy;
 
 use super::{Guard, MISSING_MAX, seconds};
 
@@ -127,14 +128,7 @@ impl Guard {
             return false;
         };
         if self.config.action_age_ns() < now_ns.saturating_sub(action.captured_at_ns) {
-            // Behind a slow decision a chunk ends where its rows are too old, as planned as at its end.
-            let event = if self.in_planned_gap(now_ns) {
-                Event::PlannedGap
-            } else {
-                self.counters.stale += 1;
-                Event::ActionTooOld
-            };
-            self.apply(event, now_ns);
+            self.end_for_age(now_ns);
             return false;
         }
         self.pace.set_rate(action.rate);
@@ -166,9 +160,22 @@ impl Guard {
         let tick_ns = u64::from(self.shape.servo_per_tick).saturating_mul(self.shape.servo_ns);
         let limit_ns = self.config.action_age_ns().saturating_add(tick_ns);
         if self.playing.is_some() && limit_ns < now_ns.saturating_sub(self.captured_at_ns) {
-            self.counters.stale += 1;
-            self.apply(Event::ActionTooOld, now_ns);
+            self.end_for_age(now_ns);
         }
+    }
+
+    /// Behind a slow decision a sync chunk ends where its rows are too old, as planned as at its end. One
+    /// that was too old from its first row on is no chunk that ends: it stops, or the next would be alike.
+    fn end_for_age(&mut self, now_ns: u64) {
+        let newest = self.buffer.newest();
+        let sync = newest.is_some_and(|(_, strategy)| strategy == Strategy::Sync);
+        let event = if self.playing.is_some() && sync && self.in_planned_gap(now_ns) {
+            Event::PlannedGap
+        } else {
+            self.counters.stale += 1;
+            Event::ActionTooOld
+        };
+        self.apply(event, now_ns);
     }
 
     /// E5 to E9 of the action that begins, joints alone; what is a little outside is moved inside.

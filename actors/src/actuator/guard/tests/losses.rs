@@ -105,6 +105,40 @@ fn a_sync_chunk_that_grows_too_old_ends_in_its_planned_gap() {
     }
 }
 
+/// Its first row would be too old when its tick begins, and so would that of the next one: no planned gap.
+#[test]
+fn a_sync_chunk_too_old_from_its_first_row_on_stops() {
+    let mut bench = Bench::leased();
+    bench.millis(2000);
+    let mut chunk = bench.next_chunk(Strategy::Sync);
+    chunk.head.captured_at_ns = bench.now_ns - 1499 * MS;
+    assert!(bench.guard.chunk(&chunk, bench.now_ns).is_some());
+    bench.in_flight = true;
+    bench.millis(300);
+    assert_eq!(bench.state(), (Mode::Stopped, Reason::ActionTooOld));
+    assert_eq!(bench.guard.counters.stale, 1);
+}
+
+/// A row whose tick is long, because the robot is slow, may end in its middle: planned as well.
+#[test]
+fn a_slow_sync_chunk_ends_in_its_planned_gap() {
+    for strategy in [Strategy::Sync, Strategy::Naive] {
+        let mut bench = Bench::leased();
+        bench.guard.pace.limit = 0.05;
+        bench.millis(2000);
+        let mut chunk = bench.next_chunk(strategy);
+        chunk.head.captured_at_ns = bench.now_ns - 900 * MS;
+        assert!(bench.guard.chunk(&chunk, bench.now_ns).is_some());
+        bench.in_flight = true;
+        bench.millis(1200);
+        let expected = match strategy {
+            Strategy::Sync => (Mode::Hold, Reason::Thinking),
+            _ => (Mode::Stopped, Reason::ActionTooOld),
+        };
+        assert_eq!(bench.state(), expected);
+    }
+}
+
 /// At the smallest speed fraction a policy tick lasts twenty times as long.
 #[test]
 fn a_long_tick_does_not_outlive_the_age_limit() {
