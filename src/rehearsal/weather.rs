@@ -31,7 +31,7 @@ pub enum Cut {
 pub struct Harm {
     /// Lost.
     pub lost: u32,
-    /// Later than [`LATE_NS`].
+    /// Later than `LATE_NS`.
     pub late: u32,
     /// Delivered twice.
     pub doubled: u32,
