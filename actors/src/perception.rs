@@ -406,13 +406,14 @@ impl Eye {
     /// Judges a frame; what may be used is published and kept. Says whether it changed at once.
     fn take(&mut self, frame: Frame, recent: &VecDeque<JointState>) -> bool {
         let joints = nearest(recent, frame.head.captured_at_ns);
-        let picked = |of: &[f64]| -> Vec<f64> {
-            let picked = self.dofs.iter().filter_map(|dof| of.get(*dof));
-            picked.copied().collect()
+        let position = joints.map_or(&[][..], |joints| &joints.position);
+        let picked = self.dofs.iter().filter_map(|dof| position.get(*dof));
+        let picked: Vec<f64> = picked.copied().collect();
+        let moves = |joints: &JointState| {
+            let mut speeds = self.dofs.iter().filter_map(|dof| joints.velocity.get(*dof));
+            speeds.any(|speed| STILL < speed.abs())
         };
-        let speed = joints.map(|joints| picked(&joints.velocity));
-        let rides = self.rides && speed.is_none_or(|speed| speed.iter().any(|v| STILL < v.abs()));
-        let picked = joints.map_or_else(Vec::new, |joints| picked(&joints.position));
+        let rides = self.rides && joints.is_none_or(moves);
         let info = self.camera.info();
         if !self.sight.see(&frame, self.newest.as_ref(), info, &picked) {
             return false;

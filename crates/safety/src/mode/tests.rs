@@ -266,50 +266,48 @@ fn of_the_robot(event: Event) -> Option<(Mode, Reason)> {
     })
 }
 
+/// Demands where each event leads to: what is the state's own, what is the robot's, nowhere.
+fn demand_events(from: State, own: impl Fn(Event) -> Option<(Mode, Reason)>) {
+    for event in EVENTS {
+        let to = own(event).or_else(|| of_the_robot(event));
+        let (mode, reason) = to.unwrap_or((from.mode, from.reason));
+        assert_eq!(transition(from, event), state(mode, reason), "{event:?}");
+    }
+}
+
 #[test]
 fn a_hold_between_tasks_is_left_by_a_lease_or_on_the_way_home() {
     for reason in [Reason::LeaseReleased, Reason::LeaseLost, Reason::Parked] {
-        let idle = state(Mode::Hold, reason);
-        for event in EVENTS {
-            let (mode, why) = match event {
-                Event::LeaseReleased => (Mode::Hold, Reason::LeaseReleased),
-                Event::LeaseGranted => (Mode::Hold, Reason::Thinking),
-                Event::ParkStarted => (Mode::Running, Reason::Parking),
-                _ => of_the_robot(event).unwrap_or((Mode::Hold, reason)),
-            };
-            assert_eq!(transition(idle, event), state(mode, why), "{event:?}");
-        }
+        demand_events(state(Mode::Hold, reason), |event| match event {
+            Event::LeaseReleased => Some((Mode::Hold, Reason::LeaseReleased)),
+            Event::LeaseGranted => Some((Mode::Hold, Reason::Thinking)),
+            Event::ParkStarted => Some((Mode::Running, Reason::Parking)),
+            _ => None,
+        });
     }
 }
 
 #[test]
 fn a_hold_for_a_person_is_left_by_that_persons_word_or_with_its_task() {
     for reason in [Reason::Paused, Reason::Disagreement] {
-        let waiting = state(Mode::Hold, reason);
-        for event in EVENTS {
-            let (mode, why) = match event {
-                Event::LeaseReleased => (Mode::Hold, Reason::LeaseReleased),
-                Event::Resume => (Mode::Hold, Reason::Thinking),
-                _ => of_the_robot(event).unwrap_or((Mode::Hold, reason)),
-            };
-            assert_eq!(transition(waiting, event), state(mode, why), "{event:?}");
-        }
+        demand_events(state(Mode::Hold, reason), |event| match event {
+            Event::LeaseReleased => Some((Mode::Hold, Reason::LeaseReleased)),
+            Event::Resume => Some((Mode::Hold, Reason::Thinking)),
+            _ => None,
+        });
     }
 }
 
 /// Whatever comes on the way to standstill: the stop goes on for its first reason, unless it latches.
 #[test]
 fn a_stop_is_over_at_standstill_and_not_before() {
-    let stopping = state(Mode::Stopping, Reason::BrainLost);
-    for event in EVENTS {
-        let (mode, why) = match event {
-            Event::Standstill => (Mode::Stopped, Reason::BrainLost),
-            _ => of_the_robot(event)
-                .filter(|(mode, _)| mode.latched())
-                .unwrap_or((Mode::Stopping, Reason::BrainLost)),
-        };
-        assert_eq!(transition(stopping, event), state(mode, why), "{event:?}");
-    }
+    let stopping = (Mode::Stopping, Reason::BrainLost);
+    demand_events(state(stopping.0, stopping.1), |event| match event {
+        Event::Standstill => Some((Mode::Stopped, Reason::BrainLost)),
+        _ => of_the_robot(event)
+            .filter(|to| to.0.latched())
+            .or(Some(stopping)),
+    });
 }
 
 #[test]
